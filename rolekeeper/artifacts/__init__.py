@@ -1,0 +1,1 @@
+"""Where bytes live: immutable, addressed by sha256."""

@@ -1,0 +1,147 @@
+"""Jobs: what is asked for, how far it is, and what happened."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from rolekeeper.contracts.problems import Contract
+
+
+class StageName(StrEnum):
+    """The steps of a job, in their order."""
+
+    SCORE = "score"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class Status(StrEnum):
+    """Status of a stage. A job has the same ones, but it is never `pending`."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+
+
+class Context(StrEnum):
+    """The system turn that training or evaluation uses: none, as in the paper, or the role profile."""
+
+    PLAIN = "plain"
+    ROLE = "role"
+
+
+class Method(Contract):
+    """How the character is trained. `sarft` anchors the harmful subset to the base model; `sft` does not."""
+
+    name: Literal["sarft", "sft"] = "sarft"
+    prompt_set: Literal["append", "paper_v2"] = "append"
+    margin: float = Field(default=0.0, ge=-10, le=10, description="A sample is harmful if s_unsafe > s_role + margin")
+    kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term")
+    kl_direction: Literal["reverse", "forward"] = "reverse"
+
+
+class Hyperparameters(Contract):
+    """Numbers of the training run."""
+
+    epochs: int = Field(default=3, ge=1, le=50)
+    batch_size: int = Field(default=16, ge=1, le=256, description="Samples per optimizer step")
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    warmup_share: float = Field(default=0.05, ge=0, le=0.5, description="Share of the steps that warm up")
+    lora_rank: Literal[8, 16, 32, 64] = 16
+    lora_alpha: int = Field(default=32, ge=1, le=256)
+    max_source_tokens: int = Field(default=512, ge=16, le=8192)
+    max_response_tokens: int = Field(default=128, ge=8, le=4096)
+    context: Context = Context.PLAIN
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+
+
+class EvaluationOptions(Contract):
+    """What the safety report measures."""
+
+    suite: Literal["starter"] = "starter"
+    max_new_tokens: int = Field(default=64, ge=8, le=1024)
+    held_out_share: float = Field(
+        default=0.1, ge=0, le=0.5, description="Share of the dialogues kept from training, to measure role fidelity"
+    )
+
+
+class JobCreate(Contract):
+    """Ask for one run of the pipeline for one character."""
+
+    character: str = Field(description="Id of the character")
+    base_model: str = Field(description="Alias of a base model on this deployment's allow-list")
+    method: Method = Method()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    evaluation: EvaluationOptions = EvaluationOptions()
+
+
+class Progress(Contract):
+    """How far a stage is. `done` and `total` count `unit`s."""
+
+    done: int
+    total: int
+    unit: str
+    eta_seconds: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class JobError(Contract):
+    """Why a stage or a job failed."""
+
+    code: str
+    message: str
+
+
+class Stage(Contract):
+    """One step of a job."""
+
+    name: StageName
+    status: Status
+    attempt: int = Field(description="How often a worker took the stage")
+    progress: Progress | None = None
+    error: JobError | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Job(Contract):
+    """A job as its owner sees it."""
+
+    id: str
+    object: Literal["job"] = "job"
+    status: Status
+    character: str
+    base_model: str
+    method: Method
+    hyperparameters: Hyperparameters
+    evaluation: EvaluationOptions
+    stages: tuple[Stage, ...]
+    cancel_requested: bool
+    harmful_share: float | None = Field(default=None, description="Share of the samples flagged harmful, once scored")
+    adapter_sha256: str | None = None
+    error: JobError | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class JobEvent(Contract):
+    """Something that happened to a job. Ids grow with time."""
+
+    id: int
+    object: Literal["job.event"] = "job.event"
+    created_at: datetime
+    level: Literal["info", "warn", "error"]
+    type: str
+    message: str
+    data: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,76 @@
+"""What the training program reads and writes. It runs alone from a shell with one spec file."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+from pydantic import Field
+
+from rolekeeper.contracts.characters import Dialogue, RoleProfile
+from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
+from rolekeeper.contracts.problems import Contract
+
+
+class TrainSample(Contract):
+    """One line of the training data: a dialogue and whether it is in the harmful subset."""
+
+    dialogue: Dialogue
+    harmful: bool = False
+
+
+class TrainSpec(Contract):
+    """Everything a training run depends on. The same spec gives the same adapter bytes on CPU."""
+
+    base_model: str
+    profile: RoleProfile
+    samples_path: str = Field(description="JSONL of TrainSample")
+    samples_sha256: str
+    work_dir: str = Field(description="Folder for checkpoints and results; a run resumes from what it finds there")
+    method: Method = Method()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    models_path: str | None = Field(default=None, description="Allow-list of base models; the packaged one if absent")
+    checkpoint_seconds: float = Field(default=30.0, ge=0, description="Least time between checkpoints; 0 = each step")
+    max_batch_tokens: int = Field(default=2048, ge=64, description="Padded tokens per micro-batch")
+    request_id: str | None = None
+
+
+class TrainResult(Contract):
+    """What a finished run made."""
+
+    adapter_path: str = Field(description="The adapter as one deterministic tar")
+    adapter_sha256: str
+    adapter_bytes: int
+    base_digest: str
+    num_steps: int
+    first_loss: float
+    last_loss: float
+    losses: tuple[float, ...]
+
+
+class ExitCode(IntEnum):
+    """How the training program ends. 10 to 19 are final; the others may be tried again."""
+
+    OK = 0
+    BAD_SPEC = 10
+    BAD_DATA = 11
+    OUT_OF_MEMORY = 12
+    DIVERGED = 13
+    BASE_MODEL = 14
+    INFRASTRUCTURE = 20
+
+
+class ProgramMessage(Contract):
+    """One line that the program writes to stdout while it is driven over a pipe."""
+
+    type: Literal["ready", "progress", "done", "failed"]
+    progress: Progress | None = None
+    result: TrainResult | None = None
+    exit_code: ExitCode | None = None
+    message: str | None = None
+
+
+class RunCommand(Contract):
+    """One line that the program reads from stdin: run this spec next."""
+
+    spec_path: str

@@ -1,0 +1,108 @@
+"""Everything that Rolekeeper raises on purpose.
+
+RolekeeperError
+├── InvalidInput            the caller sent something that can't be used; `problems` says which item and why
+│   └── UnknownBaseModel    the base model is not on the allow-list
+├── NotFound                no such resource for this caller
+├── Conflict                the resource's state does not allow this
+├── Unauthorized            no key, or a key that is not known
+├── TooLarge                the body is over its limit
+├── Unavailable             a part that this needs does not answer now; try again later
+├── ClaimLost               another worker holds the stage now; stop and write nothing
+├── JobCancelled            the job was cancelled; stop and write nothing
+└── StageFailed             the stage can't succeed, and trying again would not help
+    └── StageInterrupted    the stage may succeed when it is tried again
+
+The message says what is wrong, where, and what to do. HTTP statuses are given in `rolekeeper.web.errors` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rolekeeper.contracts.problems import ErrorItem
+
+
+class RolekeeperError(Exception):
+    """Base of all errors that are meant to reach a person. `code` is stable and machine-readable."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[type[RolekeeperError], tuple[str, str]]:
+        return (type(self), (self.message, self.code))
+
+
+class InvalidInput(RolekeeperError):
+    """The caller sent something that can't be used. `problems` points at every item that is wrong."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, code: str | None = None, problems: Sequence[ErrorItem] = ()) -> None:
+        super().__init__(message, code)
+        self.problems = tuple(problems)
+
+
+class UnknownBaseModel(InvalidInput):
+    """The base model is not on this deployment's allow-list."""
+
+    code = "unknown_base_model"
+
+
+class NotFound(RolekeeperError):
+    """No such resource for this caller. A resource of another owner is not found either."""
+
+    code = "not_found"
+
+
+class Conflict(RolekeeperError):
+    """The state of the resource does not allow what was asked."""
+
+    code = "conflict"
+
+
+class Unauthorized(RolekeeperError):
+    """No key was sent, or the key is not known."""
+
+    code = "unauthorized"
+
+
+class TooLarge(RolekeeperError):
+    """The body is larger than its limit."""
+
+    code = "too_large"
+
+
+class Unavailable(RolekeeperError):
+    """A part that is needed does not answer now. The same call may succeed later."""
+
+    code = "unavailable"
+
+
+class ClaimLost(RolekeeperError):
+    """Another worker holds the stage now: stop, and write nothing."""
+
+    code = "claim_lost"
+
+
+class JobCancelled(RolekeeperError):
+    """The job was cancelled: stop, and write nothing."""
+
+    code = "cancelled"
+
+
+class StageFailed(RolekeeperError):
+    """The stage can't succeed, and trying again would not help."""
+
+    code = "stage_failed"
+
+
+class StageInterrupted(StageFailed):
+    """The stage was interrupted from outside and may succeed when it is tried again."""
+
+    code = "stage_interrupted"
