@@ -1,7 +1,7 @@
 """The artifact store: a folder of immutable files, each named by the sha256 of its bytes.
 
-A file appears under its name only when it is complete and on disk, so a reader never sees half of one, and two writers of
-the same bytes do no harm. The folder may be a volume that several machines share.
+A file appears under its name only when it is complete and on disk, so a reader never sees half of one, and two writers
+of the same bytes do no harm. The folder may be a volume that several machines share.
 """
 
 from __future__ import annotations
