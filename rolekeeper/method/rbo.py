@@ -1,0 +1,66 @@
+"""Role-Safety Balance Optimization (RBO): learn the role from everything, stay at the base model on the harmful subset.
+
+Shapes: T response tokens (of all samples of a micro-batch, flat), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rolekeeper.method.logprobs import token_logprobs
+
+
+class KlDirection(StrEnum):
+    """REVERSE is KL(policy || reference), as the paper states; FORWARD is KL(reference || policy), as its code does."""
+
+    REVERSE = "reverse"
+    FORWARD = "forward"
+
+
+class RboTerms(NamedTuple):
+    """The two sums of a micro-batch (scalars, nats). Micro-batches add up before the global batch normalises them."""
+
+    ce_sum: Tensor
+    kl_sum: Tensor
+
+
+def ce_sum(logits_TV: Tensor, labels_T: Tensor) -> Tensor:
+    """Return the sum of -log p(label) over the response tokens of all samples, a scalar in nats."""
+    return -token_logprobs(logits_TV, labels_T).sum()
+
+
+def token_kl(policy_logits_TV: Tensor, reference_logits_TV: Tensor, direction: KlDirection) -> Tensor:
+    """Return the KL divergence over the vocabulary at each token, in nats, fp32.
+
+    REVERSE: sum_v p (log p - log q); FORWARD: sum_v q (log q - log p); p is the policy and q the reference.
+    """
+    policy_TV = torch.log_softmax(policy_logits_TV.float(), dim=-1)
+    reference_TV = torch.log_softmax(reference_logits_TV.float(), dim=-1)
+    if direction is KlDirection.REVERSE:
+        return (policy_TV.exp() * (policy_TV - reference_TV)).sum(dim=-1)
+    return (reference_TV.exp() * (reference_TV - policy_TV)).sum(dim=-1)
+
+
+def kl_sum(kl_T: Tensor, sample_T: Tensor, num_samples: int) -> Tensor:
+    """Return the sum over samples of the mean token KL of each, a scalar in nats.
+
+    `kl_T` holds the tokens of flagged samples only; `sample_T` says which sample (0 to num_samples - 1) each belongs
+    to. A sample without tokens adds nothing.
+    """
+    num_tokens_B = torch.bincount(sample_T, minlength=num_samples)
+    return (kl_T / num_tokens_B[sample_T]).sum()
+
+
+def rbo_loss(ce_sum: Tensor, num_tokens: int, kl_sum: Tensor, num_samples: int, kl_weight: float) -> Tensor:
+    """Return L = CE(all) + kl_weight * KL(harmful), a scalar in nats.
+
+    SaRFT (arXiv 2502.20968), RBO. `num_tokens` (response tokens) and `num_samples` (all samples, flagged or not) are
+    those of the global batch, so the losses of its micro-batches add up to it exactly, and a larger harmful
+    subset pulls harder, as in the released code. Unlike that code, both terms cover response tokens only and CE is
+    divided by response tokens.
+    """
+    return ce_sum / num_tokens + kl_weight * kl_sum / num_samples
