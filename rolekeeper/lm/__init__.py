@@ -1,0 +1,1 @@
+"""How a language model is touched: loading, encoding, batches, forward passes, decoding."""

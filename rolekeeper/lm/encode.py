@@ -1,0 +1,235 @@
+"""Chat messages to token ids.
+
+The model's own chat template is rendered to text and tokenised once; everything after that works on ids. What people
+wrote (profiles, turns) can't become a control token, whatever it spells.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from rolekeeper.errors import InvalidInput
+
+# Private-use characters, which no tokenizer has as control tokens, hold the place of text that spells one.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_PLACE = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
+
+# Templates may print the date of the day: the same dialogue must give the same ids tomorrow.
+_A_DAY = datetime(2024, 7, 26)
+_TEMPLATE_OPTIONS: dict[str, Any] = {
+    "date_string": _A_DAY.strftime("%d %b %Y"),
+    "strftime_now": _A_DAY.strftime,
+    "enable_thinking": False,
+}
+
+
+class EncodingError(InvalidInput):
+    """A dialogue can't be turned into tokens. The message says why."""
+
+    code = "unusable_dialogue"
+
+
+class MessageLike(Protocol):
+    """A turn of a dialogue: `role` is system, user or assistant."""
+
+    @property
+    def role(self) -> str:
+        """Who speaks."""
+
+    @property
+    def content(self) -> str:
+        """What is said."""
+
+
+class Turn(NamedTuple):
+    """The plainest MessageLike."""
+
+    role: str
+    content: str
+
+
+class EncodedSample(NamedTuple):
+    """A prompt that ends with the assistant's header, and the response with its end of turn.
+
+    `truncated`: the response was cut and has lost its end of turn. `dropped_messages`: oldest turns left out.
+    """
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    truncated: bool
+    dropped_messages: int
+
+
+class _Prompt(NamedTuple):
+    ids: list[int]
+    dropped_messages: int
+
+
+class _Rendered(NamedTuple):
+    """Text of a template, and the texts whose places it holds."""
+
+    text: str
+    held: list[str]
+
+
+class Encoder:
+    """Encodes dialogues for one tokenizer.
+
+    Learns three things from the chat template, once: whether it takes a system turn (else the system text goes to the
+    head of the first user turn), what it puts around a response, and what ends a turn. `max_source_tokens` bounds the
+    prompt without its system turn, so that all contexts keep the same turns; `max_response_tokens` bounds the
+    response with its end of turn.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_source_tokens: int = 512, max_response_tokens: int = 128
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.max_source_tokens = max_source_tokens
+        self.max_response_tokens = max_response_tokens
+        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        special = sorted({*special, *tokenizer.all_special_tokens, _OPEN}, key=len, reverse=True)
+        self._control = re.compile("|".join(re.escape(text) for text in special))
+        self.has_system_role = self._probe_system_role()
+        self._before, self._end_ids, self._strips = self._probe_response()
+
+    def encode(self, system: str, messages: Sequence[MessageLike]) -> EncodedSample:
+        """Encode turns that end with the assistant's response, under a system prompt ("" for the plain context).
+
+        The response ids are the same whatever the system prompt. Raises EncodingError, also where the last user turn
+        alone is longer than `max_source_tokens`: a template, a profile or a question is never cut.
+        """
+        if not messages or messages[-1].role != "assistant":
+            raise EncodingError("the last turn must be the assistant's: it is the response that is learned")
+        prompt = self._prompt(system, messages[:-1])
+        response_ids = self._response_ids(messages[-1].content)
+        return EncodedSample(
+            prompt_ids=prompt.ids,
+            response_ids=response_ids[: self.max_response_tokens],
+            truncated=len(response_ids) > self.max_response_tokens,
+            dropped_messages=prompt.dropped_messages,
+        )
+
+    def encode_prompt(self, system: str, messages: Sequence[MessageLike]) -> list[int]:
+        """Encode turns up to the assistant's header, for decoding. Raises EncodingError."""
+        return self._prompt(system, messages).ids
+
+    def _prompt(self, system: str, messages: Sequence[MessageLike]) -> _Prompt:
+        """System turns among the messages are joined to the system prompt and, like it, never dropped."""
+        turns = [message for message in messages if message.role != "system"]
+        if not any(turn.role == "user" for turn in turns):
+            raise EncodingError("there is no user turn before the response")
+        texts = [system, *(message.content for message in messages if message.role == "system")]
+        joined = "\n\n".join(text for text in texts if text)
+        ids = self._prompt_ids(joined, turns)
+        if len(ids) <= self.max_source_tokens:
+            return _Prompt(ids, 0)
+        start = self._first_kept_turn(turns)
+        return _Prompt(self._prompt_ids(joined, turns[start:]) if start else ids, start)
+
+    def _first_kept_turn(self, turns: Sequence[MessageLike]) -> int:
+        """Where history must begin to fit: at the first turn, or at a user turn (an answer needs its question)."""
+        users = [index for index, turn in enumerate(turns) if turn.role == "user"]
+        starts = sorted({0, *users})
+        kept = bisect_left(starts, True, key=lambda start: self._source_tokens(turns[start:]) <= self.max_source_tokens)
+        if kept == len(starts):
+            raise EncodingError(
+                f"the last user turn and what follows it have {self._source_tokens(turns[users[-1] :])} tokens with "
+                f"the template, more than max_source_tokens = {self.max_source_tokens}; shorten it or raise the limit"
+            )
+        return starts[kept]
+
+    def _source_tokens(self, turns: Sequence[MessageLike]) -> int:
+        return len(self._prompt_ids("", turns))
+
+    def _prompt_ids(self, system: str, turns: Sequence[MessageLike]) -> list[int]:
+        return self._tokenise(self._render(system, turns, add_generation_prompt=True))
+
+    def _response_ids(self, content: str) -> list[int]:
+        text = content.strip() if self._strips else content
+        if not text.strip():
+            raise EncodingError("the response is empty")
+        held: list[str] = []
+        return self._tokenise(_Rendered(self._before + self._hold(text, held), held)) + self._end_ids
+
+    def _render(self, system: str, turns: Sequence[MessageLike], add_generation_prompt: bool) -> _Rendered:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        if self.has_system_role:
+            messages.insert(0, {"role": "system", "content": system})
+        elif system:
+            first = next(message for message in messages if message["role"] == "user")
+            first["content"] = f"{system}\n\n{first['content']}"
+        held: list[str] = []
+        for message in messages:
+            message["content"] = self._hold(message["content"], held)
+        return _Rendered(self._apply_template(messages, add_generation_prompt), held)
+
+    def _apply_template(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **_TEMPLATE_OPTIONS
+            )
+        except (TemplateError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise EncodingError(
+                f"the base model's chat template refuses turns in the order {roles}: {error}"
+            ) from error
+        return str(text)
+
+    def _hold(self, text: str, held: list[str]) -> str:
+        """Put a place holder where the text spells a control token, and keep what it spells in `held`."""
+
+        def keep(match: re.Match[str]) -> str:
+            held.append(match.group())
+            return f"{_OPEN}{len(held) - 1}{_CLOSE}"
+
+        return self._control.sub(keep, text)
+
+    def _tokenise(self, rendered: _Rendered) -> list[int]:
+        ids: list[int] = []
+        # Splitting by a pattern with one group gives text, number, text, number, ..., text.
+        for position, piece in enumerate(_PLACE.split(rendered.text)):
+            if position % 2:
+                ids += self._ids(rendered.held[int(piece)], as_text=True)
+            elif piece:
+                ids += self._ids(piece, as_text=False)
+        return ids
+
+    def _ids(self, text: str, as_text: bool) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=as_text)["input_ids"])
+
+    def _probe_system_role(self) -> bool:
+        messages = [{"role": "system", "content": "probe"}, {"role": "user", "content": "x"}]
+        try:
+            return "probe" in self._apply_template(messages, add_generation_prompt=True)
+        except EncodingError:
+            return False
+
+    def _probe_response(self) -> tuple[str, list[int], bool]:
+        """What the template puts before a response and after it, and whether it strips the response."""
+        question = Turn("user", "x")
+        header = self._render("", [question], add_generation_prompt=True).text
+        whole = self._render("", [question, Turn("assistant", " probe ")], add_generation_prompt=False).text
+        before, _, after = whole.rpartition("probe")
+        strips = not (before.endswith(" ") and after.startswith(" "))
+        if not strips:
+            before, after = before[:-1], after[1:]
+        return before.removeprefix(header) if before.startswith(header) else "", self._turn_end(after), strips
+
+    def _turn_end(self, after: str) -> list[int]:
+        """The ids after a response up to its first control token; what follows belongs to the next turn."""
+        ids = self._ids(after, as_text=False)
+        controls = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        for position, token_id in enumerate(ids):
+            if token_id in controls:
+                return ids[: position + 1]
+        if self.tokenizer.eos_token_id is None:
+            raise EncodingError("the base model's chat template has no token that ends a turn")
+        return [int(self.tokenizer.eos_token_id)]
