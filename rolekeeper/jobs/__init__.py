@@ -1,0 +1,1 @@
+"""What a job is. The only code that knows Postgres: rows are the truth, messages are hints."""

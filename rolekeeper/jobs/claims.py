@@ -1,0 +1,219 @@
+"""Taking a stage, keeping it, and giving it back.
+
+A stage is taken by one conditional UPDATE, kept by a heartbeat, and fenced by its attempt number: whoever comes with an
+older attempt changes nothing and gets `ClaimLost`. All times are Postgres's own, so clocks of workers don't matter.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
+from rolekeeper.contracts.characters import RoleProfile
+from rolekeeper.contracts.jobs import Job, JobError, Progress, StageName, Status
+from rolekeeper.errors import ClaimLost, NotFound
+from rolekeeper.jobs import repository
+from rolekeeper.jobs.rows import ArtifactRow, CharacterRow, JobRow, StageRow
+from rolekeeper.jobs.service import cancel_waiting
+from rolekeeper.jobs.states import later_stages, next_stage
+
+MAX_LOST = 5
+RETRY_SECONDS = 2.0
+
+
+class Claim(NamedTuple):
+    """A worker's right to a stage. `attempt` is the fencing token."""
+
+    job_id: str
+    stage: StageName
+    attempt: int
+
+
+class Work(NamedTuple):
+    """Everything that a worker needs to know about the job it claimed."""
+
+    job: Job
+    profile: RoleProfile
+    dialogues_sha256: str
+    artifacts: dict[ArtifactKind, Artifact]
+    request_id: str | None
+
+
+class Outcome(NamedTuple):
+    """What a finished stage made."""
+
+    kind: ArtifactKind
+    artifact: Artifact
+    message: str
+    harmful_share: float | None = None
+
+
+def claim(session: Session, job_id: str, stage: StageName, worker: str, lease_seconds: float) -> Claim | None:
+    """Take a queued stage. None means that there is nothing to do: it is taken, done, cancelled, or not yet due."""
+    try:
+        job = repository.lock_job(session, job_id)
+    except NotFound:
+        return None
+    now = func.clock_timestamp()
+    attempt = session.execute(
+        update(StageRow)
+        .where(StageRow.job_id == job_id, StageRow.name == stage, StageRow.status == Status.QUEUED)
+        .where(
+            StageRow.not_before <= now,
+            select(JobRow.cancel_requested_at).where(JobRow.id == job_id).scalar_subquery().is_(None),
+        )
+        .values(
+            status=Status.RUNNING,
+            attempt=StageRow.attempt + 1,
+            worker=worker,
+            lease_expires_at=now + timedelta(seconds=lease_seconds),
+            started_at=func.coalesce(StageRow.started_at, now),
+            progress=None,
+        )
+        .returning(StageRow.attempt)
+    ).scalar_one_or_none()
+    if attempt is None:
+        return None
+    repository.add_event(session, job_id, f"{stage}.started", f"{stage} started", attempt=attempt)
+    repository.refresh_job(session, job)
+    return Claim(job_id, stage, attempt)
+
+
+def read_work(session: Session, held: Claim) -> Work:
+    """What the claimed stage works on."""
+    job = session.get_one(JobRow, held.job_id)
+    character = session.get_one(CharacterRow, job.character_id)
+    found = {kind: repository.find_artifact(session, job.id, kind) for kind in ArtifactKind}
+    return Work(
+        job=repository.to_job(session, job),
+        profile=RoleProfile(name=character.name, profile=character.profile),
+        dialogues_sha256=character.dialogues_sha256,
+        artifacts={kind: artifact for kind, artifact in found.items() if artifact is not None},
+        request_id=job.request_id,
+    )
+
+
+def heartbeat(session: Session, held: Claim, lease_seconds: float, progress: Progress | None) -> bool:
+    """Keep the claim and show progress; gives whether the job is to be cancelled.
+
+    Raises:
+        ClaimLost: the stage belongs to a later attempt, or its lease ran out.
+    """
+    job, stage = _held_rows(session, held)
+    alive = session.execute(
+        update(StageRow)
+        .where(StageRow.job_id == held.job_id, StageRow.name == held.stage, StageRow.attempt == held.attempt)
+        .where(StageRow.lease_expires_at > func.clock_timestamp())
+        .values(lease_expires_at=func.clock_timestamp() + timedelta(seconds=lease_seconds))
+        .returning(StageRow.attempt)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if alive is None:
+        raise ClaimLost(f"the lease of {held.stage} of {held.job_id} ran out")
+    shown = None if progress is None else progress.model_dump(mode="json")
+    if shown is not None and shown != stage.progress:
+        stage.progress = shown
+        job.version += 1
+    return job.cancel_requested_at is not None
+
+
+def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
+    """Finish the stage: its artifact, its event and the next stage's turn, all or nothing. Raises ClaimLost."""
+    job, stage = _held_rows(session, held)
+    _end(stage, Status.SUCCEEDED)
+    session.execute(
+        insert(ArtifactRow).values(
+            job_id=held.job_id,
+            kind=outcome.kind,
+            sha256=outcome.artifact.sha256,
+            bytes=outcome.artifact.bytes,
+            attempt=held.attempt,
+        )
+    )
+    if outcome.harmful_share is not None:
+        job.harmful_share = outcome.harmful_share
+    repository.add_event(session, held.job_id, f"{held.stage}.succeeded", outcome.message, attempt=held.attempt)
+    following = next_stage(held.stage)
+    if following is not None:
+        row = repository.stage_rows(session, held.job_id)[following]
+        row.status, row.not_before, row.hinted_at = Status.QUEUED, func.clock_timestamp(), func.clock_timestamp()
+    if job.cancel_requested_at is not None:
+        session.flush()
+        cancel_waiting(session, job)
+        return
+    repository.refresh_job(session, job)
+
+
+def cancel(session: Session, held: Claim) -> None:
+    """End the stage because the job is cancelled. Raises ClaimLost."""
+    job, stage = _held_rows(session, held)
+    _end(stage, Status.CANCELLED)
+    session.flush()
+    cancel_waiting(session, job)
+
+
+def fail(session: Session, held: Claim, error: JobError) -> None:
+    """End the stage and the job: trying again would not help. Raises ClaimLost."""
+    job, stage = _held_rows(session, held)
+    fail_row(session, job, stage, error)
+
+
+def give_back(session: Session, held: Claim, error: JobError) -> None:
+    """Put the stage back in the queue, or fail it when its attempts are spent. Raises ClaimLost."""
+    job, stage = _held_rows(session, held)
+    requeue_row(session, job, stage, error)
+
+
+def requeue_row(session: Session, job: JobRow, stage: StageRow, error: JobError) -> None:
+    """Queue a stage again that was lost or interrupted, after a pause that doubles each time. The job is locked."""
+    stage.lost += 1
+    if stage.lost >= MAX_LOST:
+        spent = JobError(code=error.code, message=f"given up after {stage.lost} interrupted attempts: {error.message}")
+        fail_row(session, job, stage, spent)
+        return
+    _end(stage, Status.QUEUED)
+    pause = timedelta(seconds=RETRY_SECONDS * 2 ** (stage.lost - 1))
+    stage.not_before, stage.hinted_at = func.clock_timestamp() + pause, None
+    repository.add_event(session, job.id, f"{stage.name}.retried", error.message, code=error.code)
+    repository.refresh_job(session, job)
+
+
+def fail_row(session: Session, job: JobRow, stage: StageRow, error: JobError) -> None:
+    """Fail a stage, cancel those after it, and so fail the job. The job is locked."""
+    _end(stage, Status.FAILED)
+    stage.error = error.model_dump()
+    job.error = stage.error
+    rows = repository.stage_rows(session, job.id)
+    for name in later_stages(StageName(stage.name)):
+        _end(rows[name], Status.CANCELLED)
+    repository.add_event(session, job.id, f"{stage.name}.failed", error.message, code=error.code)
+    repository.refresh_job(session, job)
+
+
+def is_done(session: Session, held: Claim) -> bool:
+    """Whether this very attempt finished the stage: its commit arrived although the answer got lost."""
+    row = session.get(StageRow, (held.job_id, held.stage.value))
+    return row is not None and row.status == Status.SUCCEEDED and row.attempt == held.attempt
+
+
+def _held_rows(session: Session, held: Claim) -> tuple[JobRow, StageRow]:
+    try:
+        job = repository.lock_job(session, held.job_id)
+    except NotFound as error:
+        raise ClaimLost(error.message) from error
+    stage = session.get_one(StageRow, (held.job_id, held.stage.value), populate_existing=True)
+    if stage.status != Status.RUNNING or stage.attempt != held.attempt:
+        raise ClaimLost(f"{held.stage} of {held.job_id} is no longer held by attempt {held.attempt}")
+    return job, stage
+
+
+def _end(stage: StageRow, status: Status) -> None:
+    stage.status = status
+    stage.worker, stage.lease_expires_at = None, None
+    if status != Status.QUEUED:
+        stage.finished_at = func.clock_timestamp()

@@ -1,0 +1,47 @@
+"""One transaction per request or step, committed once at its edge; what must follow a commit waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+AFTER_COMMIT = "after_commit"
+
+
+class Database:
+    """A pool of connections to Postgres."""
+
+    def __init__(self, url: str, pool_size: int = 5) -> None:
+        self._engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000 -c lock_timeout=10000"},
+        )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that commits when the block ends, and rolls back when it raises."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+        for callback in session.info.pop(AFTER_COMMIT, []):
+            callback()
+
+    def ping(self) -> None:
+        """Raise unless Postgres answers and the schema is there."""
+        with self._engine.connect() as connection:
+            connection.execute(text("select version_num from alembic_version"))
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def after_commit(session: Session, callback: Callable[[], None]) -> None:
+    """Call `callback` once the session's transaction is committed; never, if it is rolled back."""
+    session.info.setdefault(AFTER_COMMIT, []).append(callback)

@@ -1,0 +1,150 @@
+"""The tables. Private to this folder: everyone else gets contracts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, MetaData, String, text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+STAGE_STATUSES = "'pending', 'queued', 'running', 'succeeded', 'failed', 'cancelled'"
+
+
+class Row(DeclarativeBase):
+    """Base of the tables; constraints are named by rule so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_index",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map: ClassVar = {datetime: TIMESTAMP(timezone=True), dict[str, Any]: JSONB, list[str]: JSONB}
+
+
+class ApiKeyRow(Row):
+    """A bearer key. Only the digest of its secret is kept."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class FileRow(Row):
+    """An uploaded file; its bytes are in the artifact store."""
+
+    __tablename__ = "file"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class CharacterRow(Row):
+    """A character; its dialogues are in the artifact store."""
+
+    __tablename__ = "character"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
+    profile: Mapped[str]
+    num_dialogues: Mapped[int]
+    num_messages: Mapped[int]
+    dialogues_sha256: Mapped[str] = mapped_column(String(64))
+    notes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class JobRow(Row):
+    """One run of the pipeline. `version` grows with every visible change."""
+
+    __tablename__ = "job"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    character_id: Mapped[str] = mapped_column(ForeignKey("character.id"))
+    base_model: Mapped[str]
+    options: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    cancel_requested_at: Mapped[datetime | None]
+    harmful_share: Mapped[float | None]
+    error: Mapped[dict[str, Any] | None]
+    request_id: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (CheckConstraint(f"status in ({STAGE_STATUSES}) and status <> 'pending'", "status"),)
+
+
+class StageRow(Row):
+    """One step of a job. `attempt` is the fencing token: only the worker of the latest attempt may write."""
+
+    __tablename__ = "stage"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    lost: Mapped[int] = mapped_column(server_default=text("0"))
+    worker: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    hinted_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(f"status in ({STAGE_STATUSES})", "status"),
+        CheckConstraint("(status = 'running') = (lease_expires_at is not null)", "lease"),
+        Index("stage_queued_index", "not_before", postgresql_where=text("status = 'queued'")),
+        Index("stage_lease_index", "lease_expires_at", postgresql_where=text("status = 'running'")),
+    )
+
+
+class EventRow(Row):
+    """Something that happened to a job."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    level: Mapped[str]
+    type: Mapped[str]
+    message: Mapped[str]
+    data: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index(None, "job_id", "id"),)
+
+
+class ArtifactRow(Row):
+    """What a stage made. The key makes a second adapter of one job impossible."""
+
+    __tablename__ = "artifact"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    attempt: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

@@ -1,0 +1,203 @@
+"""The use cases of the public API, each inside the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import NamedTuple
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
+from rolekeeper.contracts.characters import Character, UploadedFile
+from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent, Status
+from rolekeeper.contracts.problems import Page
+from rolekeeper.errors import Conflict, Unauthorized
+from rolekeeper.jobs import repository
+from rolekeeper.jobs.repository import owned_page, owned_row, to_page
+from rolekeeper.jobs.rows import ApiKeyRow, CharacterRow, FileRow, JobRow, StageRow
+from rolekeeper.jobs.states import first_statuses
+
+KEY_PREFIX = "rk"
+
+
+class NewCharacter(NamedTuple):
+    """A checked character whose dialogues are in the artifact store."""
+
+    name: str
+    profile: str
+    dialogues: Artifact
+    num_dialogues: int
+    num_messages: int
+    notes: tuple[str, ...] = ()
+
+
+def create_key(session: Session, owner: str) -> str:
+    """Make a bearer key `rk_<id>_<secret>` for `owner`. It can't be shown again: only its digest is kept."""
+    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    session.add(ApiKeyRow(id=key_id, owner=owner, secret_sha256=_digest(secret)))
+    return f"{KEY_PREFIX}_{key_id}_{secret}"
+
+
+def find_owner(session: Session, key: str) -> str:
+    """The owner of a bearer key.
+
+    Raises:
+        Unauthorized: the key is not known.
+    """
+    prefix, _, rest = key.partition("_")
+    key_id, _, secret = rest.partition("_")
+    row = session.get(ApiKeyRow, key_id) if prefix == KEY_PREFIX and key.isascii() and "\0" not in key else None
+    expected = row.secret_sha256 if row else ""
+    if row is None or not hmac.compare_digest(expected, _digest(secret)):
+        raise Unauthorized("this API key is not known: check it, or ask the operator for a new one")
+    return row.owner
+
+
+def _digest(secret: str) -> str:
+    # The secret has 256 random bits, so a fast hash can't be searched.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_file(session: Session, owner: str, filename: str, purpose: str, artifact: Artifact) -> UploadedFile:
+    """Keep an uploaded file whose bytes are in the store."""
+    row = FileRow(
+        id=repository.new_id("file"),
+        owner=owner,
+        filename=filename,
+        purpose=purpose,
+        sha256=artifact.sha256,
+        bytes=artifact.bytes,
+    )
+    session.add(row)
+    session.flush()
+    return repository.to_file(row)
+
+
+def get_file(session: Session, owner: str, file_id: str) -> UploadedFile:
+    """One file. Raises NotFound."""
+    return repository.to_file(owned_row(session, FileRow, owner, file_id))
+
+
+def list_files(session: Session, owner: str, after: str | None, limit: int) -> Page[UploadedFile]:
+    """Files, newest first."""
+    return to_page(owned_page(session, FileRow, owner, after, limit), repository.to_file)
+
+
+def create_character(session: Session, owner: str, new: NewCharacter) -> Character:
+    """Keep a character."""
+    row = CharacterRow(
+        id=repository.new_id("char"),
+        owner=owner,
+        name=new.name,
+        profile=new.profile,
+        num_dialogues=new.num_dialogues,
+        num_messages=new.num_messages,
+        dialogues_sha256=new.dialogues.sha256,
+        notes=list(new.notes),
+    )
+    session.add(row)
+    session.flush()
+    return repository.to_character(row)
+
+
+def get_character(session: Session, owner: str, character_id: str) -> Character:
+    """One character. Raises NotFound."""
+    return repository.to_character(owned_row(session, CharacterRow, owner, character_id))
+
+
+def list_characters(session: Session, owner: str, after: str | None, limit: int) -> Page[Character]:
+    """Characters, newest first."""
+    return to_page(owned_page(session, CharacterRow, owner, after, limit), repository.to_character)
+
+
+def create_job(session: Session, owner: str, new: JobCreate, request_id: str | None) -> Job:
+    """Queue a job. The first stage waits for a hint, or for the sweeper. Raises NotFound for an unknown character."""
+    owned_row(session, CharacterRow, owner, new.character)
+    row = JobRow(
+        id=repository.new_id("job"),
+        owner=owner,
+        character_id=new.character,
+        base_model=new.base_model,
+        options=new.model_dump(mode="json", include={"method", "hyperparameters", "evaluation"}),
+        status=Status.QUEUED,
+        request_id=request_id,
+    )
+    session.add(row)
+    session.flush()
+    stages = first_statuses()
+    session.add_all(
+        StageRow(
+            job_id=row.id,
+            name=name,
+            status=status,
+            # The caller sends a hint right after the commit; the sweeper need not send another at once.
+            hinted_at=func.clock_timestamp() if status == Status.QUEUED else None,
+        )
+        for name, status in stages.items()
+    )
+    repository.add_event(session, row.id, "job.created", "the job is queued")
+    session.flush()
+    return repository.to_job(session, row)
+
+
+def get_job(session: Session, owner: str, job_id: str) -> Job:
+    """One job. Raises NotFound."""
+    return repository.to_job(session, owned_row(session, JobRow, owner, job_id))
+
+
+def job_version(session: Session, owner: str, job_id: str) -> int:
+    """A number that grows whenever the job changes. Raises NotFound."""
+    return owned_row(session, JobRow, owner, job_id).version
+
+
+def list_jobs(session: Session, owner: str, after: str | None, limit: int) -> Page[Job]:
+    """Jobs, newest first."""
+    return to_page(owned_page(session, JobRow, owner, after, limit), lambda row: repository.to_job(session, row))
+
+
+def request_cancel(session: Session, owner: str, job_id: str) -> Job:
+    """Raise the cancel flag. A stage that no worker holds is cancelled at once; a running one at its next heartbeat.
+
+    Cancelling a cancelled job changes nothing. Raises NotFound, and Conflict if the job succeeded or failed.
+    """
+    owned_row(session, JobRow, owner, job_id)
+    job = repository.lock_job(session, job_id)
+    status = Status(job.status)
+    if status in TERMINAL - {Status.CANCELLED}:
+        raise Conflict(f"job {job_id} has {status} already and can't be cancelled")
+    if status != Status.CANCELLED and job.cancel_requested_at is None:
+        job.cancel_requested_at = func.clock_timestamp()
+        repository.add_event(session, job_id, "job.cancel_requested", "the job will be cancelled")
+        cancel_waiting(session, job)
+    session.flush()
+    session.refresh(job)
+    return repository.to_job(session, job)
+
+
+def cancel_waiting(session: Session, job: JobRow) -> None:
+    """Cancel the stages that no worker holds, and bring the job's status up to date. The job's row is locked."""
+    for stage in repository.stage_rows(session, job.id).values():
+        if stage.status in {Status.PENDING, Status.QUEUED}:
+            stage.status = Status.CANCELLED
+            stage.finished_at = func.clock_timestamp()
+    repository.refresh_job(session, job)
+
+
+def list_events(session: Session, owner: str, job_id: str, after: int, limit: int) -> Page[JobEvent]:
+    """Events of a job with an id over `after`, oldest first. Raises NotFound."""
+    owned_row(session, JobRow, owner, job_id)
+    return repository.events_after(session, job_id, after, limit)
+
+
+def get_artifact(session: Session, owner: str, job_id: str, kind: ArtifactKind) -> Artifact:
+    """What a stage of the job made. Raises NotFound, and Conflict while there is none."""
+    job = owned_row(session, JobRow, owner, job_id)
+    artifact = repository.find_artifact(session, job_id, kind)
+    if artifact is None:
+        ended = Status(job.status) in TERMINAL
+        reason = f"the job has {job.status}" if ended else f"the job is still {job.status}; ask again when it is done"
+        raise Conflict(f"job {job_id} has no {kind}: {reason}", code=f"no_{kind}")
+    return artifact

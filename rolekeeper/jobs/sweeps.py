@@ -1,0 +1,83 @@
+"""What heals by itself: leases that ran out, and hints that got lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from rolekeeper.contracts.jobs import JobError, StageName, Status
+from rolekeeper.jobs import repository
+from rolekeeper.jobs.claims import requeue_row
+from rolekeeper.jobs.rows import JobRow, StageRow
+from rolekeeper.jobs.service import cancel_waiting
+
+BATCH = 100
+
+
+class DueHint(NamedTuple):
+    """A queued stage that nobody was told of lately."""
+
+    stage: StageName
+    job_id: str
+    request_id: str | None
+
+
+def expired(session: Session) -> list[str]:
+    """Ids of the jobs with a running stage whose lease ran out."""
+    query = select(StageRow.job_id).where(
+        StageRow.status == Status.RUNNING, StageRow.lease_expires_at < func.clock_timestamp()
+    )
+    return list(session.scalars(query.order_by(StageRow.lease_expires_at).limit(BATCH)))
+
+
+def heal(session: Session, job_id: str) -> None:
+    """Queue the stage of this job again whose worker is lost, or cancel it if that was asked for.
+
+    Safe to call by several sweepers at once: the job is locked, and the lease is looked at again.
+    """
+    job = repository.lock_job(session, job_id)
+    query = select(StageRow).where(
+        StageRow.job_id == job_id,
+        StageRow.status == Status.RUNNING,
+        StageRow.lease_expires_at < func.clock_timestamp(),
+    )
+    for stage in session.scalars(query.execution_options(populate_existing=True)):
+        if job.cancel_requested_at is not None:
+            stage.status, stage.worker, stage.lease_expires_at = Status.CANCELLED, None, None
+            stage.finished_at = func.clock_timestamp()
+            session.flush()
+            cancel_waiting(session, job)
+        else:
+            lost = JobError(code="worker_lost", message=f"worker {stage.worker} gave no sign of life")
+            requeue_row(session, job, stage, lost)
+
+
+def due_hints(session: Session, stages: tuple[StageName, ...], resend_seconds: float) -> list[DueHint]:
+    """Queued stages to hint at, of these names; they are marked as hinted.
+
+    `resend_seconds` is how long a stage waits after its last hint before it gets another.
+    """
+    now = func.clock_timestamp()
+    waiting = (
+        select(StageRow.job_id, StageRow.name)
+        .where(StageRow.status == Status.QUEUED, StageRow.not_before <= now, StageRow.name.in_(stages))
+        .where(
+            func.coalesce(StageRow.hinted_at, StageRow.not_before - timedelta(days=1))
+            < now - timedelta(seconds=resend_seconds)
+        )
+        .order_by(StageRow.not_before)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+        .cte("waiting")
+    )
+    query = (
+        update(StageRow)
+        .where(StageRow.job_id == waiting.c.job_id, StageRow.name == waiting.c.name, JobRow.id == StageRow.job_id)
+        .values(hinted_at=now)
+        .returning(StageRow.name, StageRow.job_id, JobRow.request_id)
+    )
+    rows = session.execute(query, execution_options={"synchronize_session": False})
+    return [DueHint(StageName(name), job_id, request_id) for name, job_id, request_id in rows]
