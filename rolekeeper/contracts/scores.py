@@ -40,6 +40,7 @@ class SampleScore(Contract):
     unsafe_logprob: float
     plain_logprob: float
     truncated: bool = Field(default=False, description="The response was cut at max_response_tokens")
+    held_out: bool = Field(default=False, description="Kept from training, to measure role fidelity; set by the job")
     dropped_messages: int = Field(default=0, description="Oldest turns left out because of max_source_tokens")
 
 

@@ -27,9 +27,12 @@ def task_name(stage: StageName) -> str:
     return f"rolekeeper.{stage}"
 
 
-def make_celery(redis_url: str, name: str = "rolekeeper") -> Celery:
-    """A Celery app without results, without prefetching and with early acknowledgement: Postgres keeps the state."""
-    app = Celery(name, broker=redis_url, set_as_current=False)
+def make_celery(redis_url: str, *task_modules: str) -> Celery:
+    """A Celery app without results, without prefetching and with early acknowledgement: Postgres keeps the state.
+
+    `task_modules` hold the tasks of a worker; its pool children, which are spawned, import them by these names.
+    """
+    app = Celery("rolekeeper", broker=redis_url, include=list(task_modules))
     app.conf.update(
         task_queues=[Queue(queue) for queue in sorted(set(QUEUES.values()))],
         task_default_queue="conductor",

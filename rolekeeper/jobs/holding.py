@@ -1,0 +1,154 @@
+"""Holding a stage while its work is done: the heartbeat beside the work, and the way out whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from rolekeeper.contracts.jobs import JobError, Progress, StageName
+from rolekeeper.errors import ClaimLost, JobCancelled, RolekeeperError, StageFailed, StageInterrupted
+from rolekeeper.jobs import claims
+from rolekeeper.jobs.claims import Claim, Outcome, Work
+from rolekeeper.jobs.db import Database
+
+FUSE_SHARE = 0.8
+
+
+class Lease(NamedTuple):
+    """How long a claim holds without a heartbeat, and how often there is one (seconds)."""
+
+    seconds: float
+    heartbeat_seconds: float
+
+
+class Holding:
+    """A claimed stage: the worker reports progress, and a thread beside it keeps the lease and hears of a cancel."""
+
+    def __init__(self, database: Database, held: Claim, work: Work, lease: Lease) -> None:
+        self.held = held
+        self.work = work
+        self.succeeded = False
+        self._database = database
+        self._lease = lease
+        self._progress: Progress | None = None
+        self._stop = threading.Event()
+        self._interrupt: RolekeeperError | None = None
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{held.job_id}", daemon=True)
+
+    def start(self) -> None:
+        """Start the heartbeat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the heartbeat."""
+        self._stop.set()
+        self._thread.join()
+
+    def report(self, progress: Progress) -> None:
+        """Show progress from the next heartbeat on. Raises as `check` does."""
+        self._progress = progress
+        self.check()
+
+    def check(self) -> None:
+        """Go on only while the stage is ours and wanted.
+
+        Raises:
+            ClaimLost: another worker may hold the stage now.
+            JobCancelled: the job's owner cancelled it.
+        """
+        if self._interrupt is not None:
+            raise self._interrupt
+
+    def succeed(self, outcome: Outcome) -> None:
+        """Finish the stage. Outlives a Postgres that is away for a while. Raises ClaimLost."""
+        self.check()
+        self.stop()
+        self.settle(lambda session: claims.succeed(session, self.held, outcome))
+        self.succeeded = True
+
+    def settle(self, change: Callable[[Session], None]) -> None:
+        """Make the last change of this attempt, again and again until Postgres answers or the lease is over."""
+        deadline = time.monotonic() + self._lease.seconds
+        while True:
+            try:
+                with self._database.transaction() as session:
+                    if not claims.is_done(session, self.held):
+                        change(session)
+                return
+            except DBAPIError as error:
+                if time.monotonic() > deadline:
+                    raise ClaimLost(f"Postgres did not answer for {self._lease.seconds} s") from error
+                time.sleep(min(1.0, self._lease.heartbeat_seconds))
+
+    def _beat(self) -> None:
+        fuse = time.monotonic() + FUSE_SHARE * self._lease.seconds
+        while not self._stop.wait(self._lease.heartbeat_seconds):
+            try:
+                with self._database.transaction() as session:
+                    cancelled = claims.heartbeat(session, self.held, self._lease.seconds, self._progress)
+                fuse = time.monotonic() + FUSE_SHARE * self._lease.seconds
+                if cancelled:
+                    self._interrupt = JobCancelled(f"job {self.held.job_id} was cancelled")
+            except ClaimLost as lost:
+                self._interrupt = lost
+                return
+            except SQLAlchemyError as error:
+                structlog.get_logger().warning("heartbeat failed", reason=str(error).splitlines()[0])
+                if time.monotonic() > fuse:
+                    self._interrupt = ClaimLost("no heartbeat reached Postgres in time")
+                    return
+
+
+@contextlib.contextmanager
+def hold(database: Database, job_id: str, stage: StageName, worker: str, lease: Lease) -> Iterator[Holding | None]:
+    """Claim a stage and hold it while the block works. None if there is nothing to do.
+
+    However the block ends, the stage ends with it: finished, failed, cancelled, or back in the queue.
+    """
+    with database.transaction() as session:
+        held = claims.claim(session, job_id, stage, worker, lease.seconds)
+        work = claims.read_work(session, held) if held else None
+    if held is None or work is None:
+        yield None
+        return
+    holding = Holding(database, held, work, lease)
+    holding.start()
+    try:
+        yield holding
+    except Exception as error:  # the edge of a stage: every failure must reach the job's row
+        holding.stop()
+        _end(holding, error)
+    finally:
+        holding.stop()
+
+
+def _end(holding: Holding, error: Exception) -> None:
+    log = structlog.get_logger().bind(job_id=holding.held.job_id, stage=holding.held.stage)
+    change = _last_change(holding.held, error)
+    log.warning("stage ended early", reason=str(error), exc_info=not isinstance(error, RolekeeperError))
+    if change is None:
+        return
+    try:
+        holding.settle(change)
+    except ClaimLost as lost:
+        log.warning("claim lost", reason=lost.message)
+
+
+def _last_change(held: Claim, error: Exception) -> Callable[[Session], None] | None:
+    if isinstance(error, ClaimLost):
+        return None
+    if isinstance(error, JobCancelled):
+        return lambda session: claims.cancel(session, held)
+    if isinstance(error, StageFailed) and not isinstance(error, StageInterrupted):
+        reason = JobError(code=error.code, message=error.message)
+        return lambda session: claims.fail(session, held, reason)
+    code = error.code if isinstance(error, RolekeeperError) else "internal_error"
+    interruption = JobError(code=code, message=str(error) or type(error).__name__)
+    return lambda session: claims.give_back(session, held, interruption)

@@ -1,0 +1,1 @@
+"""The conductor: moves jobs along, and heals what got lost. No torch."""

@@ -1,0 +1,42 @@
+"""Run the conductor: `python -m services.conductor`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from celery.signals import worker_ready
+
+from rolekeeper.jobs.queue import make_celery
+from rolekeeper.logs import configure_logging
+from services.conductor.settings import Settings
+from services.conductor.sweeper import Sweeper
+from services.conductor.tasks import PROCESS
+
+
+def main() -> None:
+    """Start the Celery worker, and the sweeper beside it, and stay."""
+    settings = Settings()
+    configure_logging(PROCESS, settings.log_level)
+    stop = threading.Event()
+
+    def start_sweeper(**_signal: Any) -> None:
+        Sweeper(settings.database_url, settings.redis_url, settings.sweep_seconds, stop).start()
+
+    worker_ready.connect(start_sweeper, weak=False)
+    app = make_celery(settings.redis_url, "services.conductor.tasks")
+    app.worker_main(
+        [
+            "worker",
+            f"--concurrency={settings.conductor_concurrency}",
+            f"--queues={PROCESS}",
+            f"--hostname={PROCESS}@%h",
+            f"--loglevel={settings.log_level}",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

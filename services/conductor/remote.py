@@ -1,0 +1,89 @@
+"""Calls to the scorer and the evaluator: contracts in, contracts out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from rolekeeper.contracts.evaluation import Suite, VerdictRequest, VerdictResponse
+from rolekeeper.contracts.problems import Problem
+from rolekeeper.contracts.scores import ScoreRequest, ScoreResponse
+from rolekeeper.errors import StageFailed, StageInterrupted
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+CALL_SECONDS = 600.0
+PATIENCE_SECONDS = 120.0
+PAUSE_SECONDS = 1.0
+RETRIABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Remote:
+    """One compute service. A call that can't be answered now is repeated until the patience ends.
+
+    `check` is called before each try, so that a cancelled job does not wait for a service that is down.
+    """
+
+    def __init__(self, name: str, url: str, token: str, check: Callable[[], None], request_id: str | None) -> None:
+        self._name = name
+        self._check = check
+        headers = {"authorization": f"Bearer {token}"} | ({"x-request-id": request_id} if request_id else {})
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(CALL_SECONDS, connect=5.0))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def score(self, request: ScoreRequest) -> ScoreResponse:
+        """Scores of up to 256 samples."""
+        return self._call("POST", "/v1/scores", request, ScoreResponse)
+
+    def suite(self, name: str) -> Suite:
+        """A prompt suite."""
+        return self._call("GET", f"/v1/suites/{name}", None, Suite)
+
+    def verdicts(self, request: VerdictRequest) -> VerdictResponse:
+        """Answers and verdicts for up to 256 items."""
+        return self._call("POST", "/v1/verdicts", request, VerdictResponse)
+
+    def _call(self, method: str, path: str, body: BaseModel | None, answer: type[Answer]) -> Answer:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        content = None if body is None else body.model_dump_json()
+        while True:
+            self._check()
+            try:
+                response = self._http.request(method, path, content=content, headers=JSON)
+                if response.status_code not in RETRIABLE:
+                    return self._read(response, answer)
+                reason = f"it answered {response.status_code}"
+            except httpx.TransportError as error:
+                reason = str(error) or type(error).__name__
+            structlog.get_logger().warning("service does not answer", service=self._name, reason=reason)
+            if time.monotonic() > deadline:
+                message = f"the {self._name} did not answer for {PATIENCE_SECONDS:.0f} s: {reason}"
+                raise StageInterrupted(message, code=f"{self._name}_unavailable")
+            time.sleep(PAUSE_SECONDS)
+
+    def _read(self, response: httpx.Response, answer: type[Answer]) -> Answer:
+        if response.is_success:
+            try:
+                return answer.model_validate_json(response.content)
+            except ValidationError as error:
+                raise StageFailed(f"the {self._name} answered nonsense: {error}", code="bad_answer") from error
+        raise StageFailed(f"the {self._name} refused: {_detail(response)}", code=f"{self._name}_refused")
+
+
+JSON = {"content-type": "application/json"}
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return f"status {response.status_code}"
+    return "; ".join([problem.detail, *(f"{item.pointer}: {item.detail}" for item in problem.errors)])

@@ -1,0 +1,115 @@
+"""The two stages that the conductor runs: score and evaluate. Each reads top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.artifacts import ArtifactKind
+from rolekeeper.contracts.characters import Dialogue
+from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.contracts.jobs import Progress
+from rolekeeper.contracts.scores import SampleScore, ScoreRequest
+from rolekeeper.jobs.claims import Outcome
+from rolekeeper.jobs.holding import Holding
+from services.conductor.held_out import split_held_out
+from services.conductor.remote import Remote
+from services.conductor.report import ReportInputs, build_report, held_out_items, suite_items
+
+# A chunk takes seconds on a CPU: progress moves, a cancelled job stops soon, and a call never outlives its timeout.
+SCORE_CHUNK = 32
+VERDICT_CHUNK = 32
+
+Item = TypeVar("Item")
+
+
+class Meter:
+    """Counts what is done and estimates the time that is left."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._started = time.monotonic()
+
+    def advance(self, count: int) -> Progress:
+        """Progress after `count` more."""
+        self._done += count
+        elapsed = time.monotonic() - self._started
+        eta_seconds = elapsed / self._done * (self._total - self._done)
+        return Progress(done=self._done, total=self._total, unit=self._unit, eta_seconds=round(eta_seconds, 1))
+
+
+def score(holding: Holding, store: Store, scorer: Remote) -> None:
+    """Score every dialogue of the character and keep the scores as JSON lines."""
+    job, dialogues = holding.work.job, read_dialogues(store, holding.work.dialogues_sha256)
+    held_out = split_held_out(dialogues, job.evaluation.held_out_share, job.hyperparameters.seed)
+    meter, harmful, done = Meter(len(dialogues), "samples"), 0, 0
+    with store.publish() as writer:
+        for chunk in chunks(dialogues, SCORE_CHUNK):
+            request = ScoreRequest(
+                base_model=job.base_model,
+                profile=holding.work.profile,
+                dialogues=tuple(chunk),
+                prompt_set=job.method.prompt_set,
+                margin=job.method.margin,
+                max_source_tokens=job.hyperparameters.max_source_tokens,
+                max_response_tokens=job.hyperparameters.max_response_tokens,
+            )
+            for sample in scorer.score(request).scores:
+                index = done + sample.index
+                numbered = sample.model_copy(update={"index": index, "held_out": index in held_out})
+                writer.write(numbered.model_dump_json().encode() + b"\n")
+                harmful += sample.harmful
+            done += len(chunk)
+            holding.report(meter.advance(len(chunk)))
+    message = f"scored {done} samples, {harmful} of them harmful for this role"
+    holding.succeed(Outcome(ArtifactKind.SCORES, writer.artifact, message, harmful_share=harmful / done))
+
+
+def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
+    """Ask the base and the tuned model the same prompts, judge the answers, and write the safety report."""
+    work, job = holding.work, holding.work.job
+    suite = evaluator.suite(job.evaluation.suite)
+    scores = [SampleScore.model_validate_json(line) for line in store.lines(work.artifacts[ArtifactKind.SCORES].sha256)]
+    dialogues = read_dialogues(store, work.dialogues_sha256)
+    held_out = [dialogues[score.index] for score in scores if score.held_out]
+    items = suite_items(suite, work.profile.name) + held_out_items(held_out, job.hyperparameters.context)
+    meter = Meter(2 * len(items), "answers")
+    base = ask(holding, evaluator, items, None, meter)
+    tuned = ask(holding, evaluator, items, work.artifacts[ArtifactKind.ADAPTER].sha256, meter)
+    report = build_report(ReportInputs(work=work, suite=suite, items=items, scores=scores, base=base, tuned=tuned))
+    artifact = store.put(report.model_dump_json(indent=1).encode())
+    holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {2 * len(items)} answers and wrote the report"))
+
+
+def ask(
+    holding: Holding, evaluator: Remote, items: Sequence[VerdictItem], adapter_sha256: str | None, meter: Meter
+) -> VerdictResponse:
+    """Verdicts on all items, asked in chunks, with the base model or with the adapter on it."""
+    answers: list[VerdictResponse] = []
+    for chunk in chunks(items, VERDICT_CHUNK):
+        request = VerdictRequest(
+            base_model=holding.work.job.base_model,
+            profile=holding.work.profile,
+            adapter_sha256=adapter_sha256,
+            items=tuple(chunk),
+            max_new_tokens=holding.work.job.evaluation.max_new_tokens,
+            max_source_tokens=holding.work.job.hyperparameters.max_source_tokens,
+        )
+        answers.append(evaluator.verdicts(request))
+        holding.report(meter.advance(len(chunk)))
+    verdicts = tuple(verdict for answer in answers for verdict in answer.verdicts)
+    return answers[0].model_copy(update={"verdicts": verdicts})
+
+
+def read_dialogues(store: Store, sha256: str) -> list[Dialogue]:
+    """The character's dialogues."""
+    return [Dialogue.model_validate_json(line) for line in store.lines(sha256)]
+
+
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """`items` in pieces of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,46 @@
+"""The sweeper: gives back what lost workers held, and sends hints again that got lost."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from rolekeeper.jobs import sweeps
+from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.queue import Hints
+
+RESEND_SWEEPS = 3
+
+
+class Sweeper(threading.Thread):
+    """Sweeps until `stop` is set. Any number of them may run at once."""
+
+    def __init__(self, database_url: str, redis_url: str, sweep_seconds: float, stop: threading.Event) -> None:
+        super().__init__(name="sweeper", daemon=True)
+        self._database = Database(database_url, pool_size=1)
+        self._hints = Hints(redis_url)
+        self._seconds = sweep_seconds
+        self._stop_sweeping = stop
+
+    def run(self) -> None:
+        """Sweep, wait, sweep again; Postgres or Redis being away only delays it."""
+        while not self._stop_sweeping.wait(self._seconds):
+            try:
+                self.sweep()
+            except SQLAlchemyError as error:
+                structlog.get_logger().warning("sweep failed", reason=str(error).splitlines()[0])
+
+    def sweep(self) -> None:
+        """One round: leases first, then hints."""
+        with self._database.transaction() as session:
+            expired = sweeps.expired(session)
+        for job_id in expired:
+            with self._database.transaction() as session:
+                sweeps.heal(session, job_id)
+            structlog.get_logger().warning("lease ran out", job_id=job_id)
+        with self._database.transaction() as session:
+            due = sweeps.due_hints(session, self._hints.idle_stages(), RESEND_SWEEPS * self._seconds)
+        for hint in due:
+            self._hints.send(hint.stage, hint.job_id, hint.request_id)

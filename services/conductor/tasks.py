@@ -1,0 +1,82 @@
+"""The conductor's tasks. A hint carries an id only: everything else is read from Postgres."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from typing import Any
+
+import structlog
+from celery import shared_task
+from celery.signals import worker_process_init
+
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.jobs import StageName
+from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.holding import Holding, Lease, hold
+from rolekeeper.jobs.queue import task_name
+from rolekeeper.logs import configure_logging
+from services.conductor import stages
+from services.conductor.remote import Remote
+from services.conductor.settings import Settings
+
+PROCESS = "conductor"
+
+
+class Conductor:
+    """What the tasks need, made once in each process that runs them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings.database_url)
+        self._store = Store(settings.store_dir)
+        self._lease = Lease(settings.lease_seconds, settings.heartbeat_seconds)
+        self._worker = f"{PROCESS}@{socket.gethostname()}:{os.getpid()}"
+
+    def run(self, job_id: str, stage: StageName) -> None:
+        """Do a stage, if it is there to be done."""
+        with (
+            structlog.contextvars.bound_contextvars(job_id=job_id, stage=stage),
+            hold(self._database, job_id, stage, self._worker, self._lease) as holding,
+        ):
+            if holding is not None:
+                with structlog.contextvars.bound_contextvars(request_id=holding.work.request_id):
+                    self._work(holding, stage)
+
+    def _work(self, holding: Holding, stage: StageName) -> None:
+        name, url, work = {
+            StageName.SCORE: ("scorer", self._settings.scorer_url, stages.score),
+            StageName.EVALUATE: ("evaluator", self._settings.evaluator_url, stages.evaluate),
+        }[stage]
+        structlog.get_logger().info("stage started", attempt=holding.held.attempt)
+        remote = Remote(name, url, self._settings.service_token, holding.check, holding.work.request_id)
+        try:
+            work(holding, self._store, remote)
+        finally:
+            remote.close()
+        structlog.get_logger().info("stage succeeded")
+
+
+@cache
+def conductor() -> Conductor:
+    """This process's conductor."""
+    return Conductor(Settings())
+
+
+@worker_process_init.connect(weak=False)
+def set_up_process(**_signal: Any) -> None:
+    """Logs of a pool child look like everybody else's."""
+    configure_logging(PROCESS, Settings().log_level)
+
+
+@shared_task(name=task_name(StageName.SCORE))
+def score(job_id: str, **_hint: Any) -> None:
+    """Look at the score stage of this job."""
+    conductor().run(job_id, StageName.SCORE)
+
+
+@shared_task(name=task_name(StageName.EVALUATE))
+def evaluate(job_id: str, **_hint: Any) -> None:
+    """Look at the evaluate stage of this job."""
+    conductor().run(job_id, StageName.EVALUATE)

@@ -1,0 +1,25 @@
+"""Settings of the trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once from ROLEKEEPER_* at start."""
+
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+
+    database_url: str
+    redis_url: str
+    store_dir: Path
+    work_dir: Path
+    models: Path | None = None
+    lease_seconds: float = Field(default=60.0, gt=0)
+    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    max_batch_tokens: int = Field(default=2048, ge=64)
+    log_level: str = "INFO"

@@ -1,0 +1,72 @@
+"""The train stage, top to bottom: dialogues and scores in, adapter out."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.artifacts import ArtifactKind
+from rolekeeper.contracts.characters import Dialogue
+from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.training import TrainSample, TrainSpec
+from rolekeeper.errors import StageInterrupted
+from rolekeeper.jobs.claims import Outcome, Work
+from rolekeeper.jobs.holding import Holding
+from services.trainer.launch import Program
+from services.trainer.settings import Settings
+
+
+def train(holding: Holding, store: Store, settings: Settings, program: Program) -> None:
+    """Train the adapter. Attempts of one job share a folder, so that a later one resumes from the checkpoints."""
+    folder = settings.work_dir / holding.work.job.id
+    folder.mkdir(parents=True, exist_ok=True)
+    result = program.run(write_spec(folder, holding.work, store, settings), holding)
+    artifact = store.put_file(Path(result.adapter_path))
+    if artifact.sha256 != result.adapter_sha256:
+        raise StageInterrupted("the adapter changed while it was stored", code="storage_corrupt")
+    message = f"trained {result.num_steps} steps, loss {result.first_loss:.3f} to {result.last_loss:.3f}"
+    holding.succeed(Outcome(ArtifactKind.ADAPTER, artifact, message))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Path:
+    """Write the samples and the spec of this job; gives the spec's path."""
+    samples_path = folder / "samples.jsonl"
+    samples = "".join(sample.model_dump_json() + "\n" for sample in training_samples(work, store)).encode()
+    write_whole(samples_path, samples)
+    spec = TrainSpec(
+        base_model=work.job.base_model,
+        profile=work.profile,
+        samples_path=str(samples_path),
+        samples_sha256=hashlib.sha256(samples).hexdigest(),
+        work_dir=str(folder),
+        method=work.job.method,
+        hyperparameters=work.job.hyperparameters,
+        models_path=None if settings.models is None else str(settings.models),
+        checkpoint_seconds=settings.checkpoint_seconds,
+        max_batch_tokens=settings.max_batch_tokens,
+        request_id=work.request_id,
+    )
+    spec_path = folder / "spec.json"
+    write_whole(spec_path, spec.model_dump_json(indent=1).encode())
+    return spec_path
+
+
+def training_samples(work: Work, store: Store) -> list[TrainSample]:
+    """All dialogues but the held-out ones, each with its flag."""
+    dialogues = store.lines(work.dialogues_sha256)
+    scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
+    pairs = (
+        (Dialogue.model_validate_json(line), SampleScore.model_validate_json(score))
+        for line, score in zip(dialogues, scores, strict=True)
+    )
+    return [TrainSample(dialogue=dialogue, harmful=score.harmful) for dialogue, score in pairs if not score.held_out]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(data)
+    draft.replace(path)
