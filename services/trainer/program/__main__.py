@@ -1,0 +1,71 @@
+"""The training program: `python -m services.trainer.program spec.json`, or `--serve` to be driven over a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from rolekeeper.contracts.training import ExitCode
+from rolekeeper.logs import configure_logging
+from services.trainer.program.failures import describe
+from services.trainer.program.run import Resident, make_deterministic, run_spec
+from services.trainer.program.save import RESULT
+from services.trainer.program.serve import protocol_stream, serve
+from services.trainer.program.spec import read_spec
+from services.trainer.program.terminal import ProgressBar
+
+
+def main(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Run one spec, or serve."""
+    options = _parse(arguments)
+    make_deterministic(options.threads or torch.get_num_threads())
+    if options.serve:
+        return _serve()
+    return _run_alone(Path(options.spec))
+
+
+def _run_alone(spec_path: Path) -> ExitCode:
+    configure_logging("trainer.program", "WARNING")
+    bar = ProgressBar(sys.stderr)
+    try:
+        spec = read_spec(spec_path)
+        run_spec(spec, Resident(), bar.show)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint\n")
+        return ExitCode.INFRASTRUCTURE
+    except Exception as error:
+        failure = describe(error)
+        sys.stderr.write(f"\n{failure.message}\n")
+        return failure.exit_code
+    bar.close()
+    sys.stdout.write(f"{Path(spec.work_dir).absolute() / RESULT}\n")
+    return ExitCode.OK
+
+
+def _serve() -> ExitCode:
+    configure_logging("trainer.program", "INFO")
+    try:
+        with protocol_stream() as messages:
+            serve(sys.stdin.buffer, messages)
+    except (BrokenPipeError, KeyboardInterrupt):
+        return ExitCode.INFRASTRUCTURE
+    return ExitCode.OK
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.trainer.program", description=__doc__)
+    parser.add_argument("spec", nargs="?", help="JSON file of a TrainSpec")
+    parser.add_argument("--serve", action="store_true", help="read commands from stdin, write messages to stdout")
+    parser.add_argument("--threads", type=int, help="threads of torch; another number gives other adapter bytes")
+    options = parser.parse_args(arguments)
+    if options.serve == bool(options.spec):
+        parser.error("give either a spec file or --serve")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

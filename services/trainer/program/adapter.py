@@ -1,0 +1,49 @@
+"""The LoRA adapter on a base model that stays in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel, set_seed
+
+from rolekeeper.contracts.jobs import Hyperparameters
+from rolekeeper.lm.load import BaseModelUnusable
+
+PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
+"""Named one by one: serving engines need the names, and must never meet an embedding or the output head."""
+
+
+@contextlib.contextmanager
+def fresh_adapter(base: PreTrainedModel, hyper: Hyperparameters) -> Iterator[PeftModel]:
+    """Yield `base` under a new adapter, seeded from the job. At the end the base model is as it was.
+
+    It stays in eval mode: a base model with dropout would otherwise differ from its own reference by chance.
+    Raises BaseModelUnusable if the base model lacks one of PROJECTIONS.
+    """
+    _check_projections(base)
+    set_seed(hyper.seed)
+    config = LoraConfig(
+        r=hyper.lora_rank,
+        lora_alpha=hyper.lora_alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=list(PROJECTIONS),
+        task_type="CAUSAL_LM",
+    )
+    policy = get_peft_model(base, config)
+    try:
+        yield policy.eval()
+    finally:
+        policy.unload()
+
+
+def _check_projections(base: PreTrainedModel) -> None:
+    present = {name.rpartition(".")[2] for name, _ in base.named_modules()}
+    missing = [name for name in PROJECTIONS if name not in present]
+    if missing:
+        raise BaseModelUnusable(
+            f"models of type {base.config.model_type!r} have no {', '.join(missing)}, which the adapter is made for; "
+            "choose another base model"
+        )

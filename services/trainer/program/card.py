@@ -1,0 +1,128 @@
+"""The model card of an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rolekeeper.contracts.jobs import Context
+from rolekeeper.contracts.training import TrainSpec
+from rolekeeper.lm.catalog import ModelEntry
+from services.trainer.program.data import TrainingData
+
+_CARD = """\
+---
+base_model: {base_model}
+base_model_relation: adapter
+library_name: peft
+pipeline_tag: text-generation
+license: {license}
+tags:
+- lora
+- roleplay
+- {method}
+- base_model:adapter:{base_model}
+---
+
+# {name}
+
+A LoRA adapter for `{base_model}` that plays the character {name}, made with Rolekeeper.
+
+## How it was trained
+
+{how}
+
+| hyperparameter | value |
+| --- | --- |
+{rows}
+
+Losses, digests of the base model and of the data, and the system prompt are in `MANIFEST.json`.
+
+## How to load it
+
+{load}
+Engines that serve many adapters need a rank limit of at least {rank} (vLLM: `--max-lora-rank {rank}`).
+{context}
+
+## Limits
+
+- Safe answers are made more likely by the training, and are not promised. See the safety report of the job: it compares
+  refusal, over-refusal and role fidelity of the base model and of this adapter, with intervals.
+- The adapter fits the base model named above and no other. The character may say what is not true.
+- The license is that of the base model. The dialogues that it was trained on may carry terms of their own.
+"""
+
+_SARFT = """\
+By SaRFT (arXiv 2502.20968) on {num_samples} dialogues: cross-entropy on all of them, and {direction} KL divergence to
+the base model, weighted {kl_weight}, on the {num_harmful} of them that are more likely under the unsafe prompt than under
+the role prompt."""
+
+_SFT = "By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, without a safety anchor."
+
+_LOAD = """\
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("{base_model}"{revision})
+model = PeftModel.from_pretrained(base, "<this folder>")
+```
+"""
+
+_LOAD_MERGED = """\
+**This adapter must be loaded over an aligned base model**, not over the model that it was made from: `{base_model}` is
+a base model with an adapter merged into its weights (sha256 of that adapter's weights: `{merged_sha256}`;
+digest of the whole base model: `{base_digest}`). Rolekeeper has it under the alias `{alias}`:
+
+```python
+from peft import PeftModel
+from rolekeeper.lm.catalog import find_entry, load_catalog
+from rolekeeper.lm.load import load_base
+
+base = load_base(find_entry(load_catalog(), "{alias}")).model
+model = PeftModel.from_pretrained(base, "<this folder>")
+```
+"""
+
+
+def render_card(
+    spec: TrainSpec, entry: ModelEntry, data: TrainingData, base_digest: str, merged_sha256: str | None
+) -> str:
+    """Return the README.md of an adapter; `merged_sha256` is that of the adapter inside the base model, if any."""
+    hyper = spec.hyperparameters
+    in_role = hyper.context is Context.ROLE
+    return _CARD.format(
+        base_model=entry.public_id,
+        license=entry.license.lower(),
+        method=spec.method.name,
+        name=" ".join(spec.profile.name.split()),
+        how=_how(spec, data),
+        rows=_rows([*hyper.model_dump(mode="json").items()]),
+        load=_load(entry, base_digest, merged_sha256),
+        rank=hyper.lora_rank,
+        context="It was trained with the role profile as system prompt: serve it with the same."
+        if in_role
+        else "It was trained with an empty system turn: the character is in the weights.",
+    )
+
+
+def _how(spec: TrainSpec, data: TrainingData) -> str:
+    template = _SFT if spec.method.name == "sft" else _SARFT
+    return template.format(
+        num_samples=len(data.samples),
+        num_harmful=sum(data.harmful),
+        direction=spec.method.kl_direction,
+        kl_weight=spec.method.kl_weight,
+    )
+
+
+def _rows(values: Sequence[tuple[str, object]]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in values)
+
+
+def _load(entry: ModelEntry, base_digest: str, merged_sha256: str | None) -> str:
+    if merged_sha256 is None:
+        revision = f', revision="{entry.revision}"' if entry.revision else ""
+        return _LOAD.format(base_model=entry.public_id, revision=revision)
+    return _LOAD_MERGED.format(
+        base_model=entry.public_id, alias=entry.alias, base_digest=base_digest, merged_sha256=merged_sha256
+    )

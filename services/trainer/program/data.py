@@ -1,0 +1,103 @@
+"""From the samples file to global batches.
+
+The order depends on the seed and the epoch only, so a run that resumes at any step sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from rolekeeper.contracts.jobs import Context, Hyperparameters
+from rolekeeper.contracts.training import TrainSample, TrainSpec
+from rolekeeper.errors import RolekeeperError
+from rolekeeper.lm.encode import EncodedSample, Encoder
+from rolekeeper.lm.load import LoadedModel
+from rolekeeper.method.prompts import build_contexts
+from services.trainer.program.failures import BadData
+from services.trainer.program.spec import explain
+
+
+class TrainingData(NamedTuple):
+    """Encoded samples, and which of them are in the harmful subset, in the order of the file."""
+
+    samples: tuple[EncodedSample, ...]
+    harmful: tuple[bool, ...]
+
+
+class GlobalBatch(NamedTuple):
+    """The samples of one optimizer step: indices into the training data."""
+
+    step: int
+    indices: tuple[int, ...]
+
+
+def read_samples(path: Path, sha256: str) -> list[TrainSample]:
+    """Read a JSONL of TrainSample whose bytes have the digest `sha256`. Raises BadData, which names the line."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadData(f"{path}: the training data can't be read: {error.strerror}") from error
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise BadData(f"{path}: the training data has sha256 {actual}, but the spec says {sha256}")
+    samples = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            samples.append(TrainSample.model_validate_json(line))
+        except ValidationError as error:
+            raise BadData(f"{path}, line {number}: {explain(error)}") from error
+    if not samples:
+        raise BadData(f"{path}: the training data holds no sample")
+    return samples
+
+
+def system_prompt(spec: TrainSpec) -> str:
+    """The system turn that the character is trained under; empty for the plain context."""
+    contexts = build_contexts(spec.profile.name, spec.profile.profile)
+    return contexts.role if spec.hyperparameters.context is Context.ROLE else contexts.plain
+
+
+def encode_samples(samples: Sequence[TrainSample], loaded: LoadedModel, spec: TrainSpec) -> TrainingData:
+    """Turn samples into token ids for the base model. Raises BadData, which names the line."""
+    hyper = spec.hyperparameters
+    encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens)
+    system = system_prompt(spec)
+    encoded = []
+    for number, sample in enumerate(samples, start=1):
+        try:
+            encoded.append(encoder.encode(system, sample.dialogue.messages))
+        except RolekeeperError as error:
+            raise BadData(f"{spec.samples_path}, line {number}: {error.message}") from error
+    return TrainingData(tuple(encoded), tuple(sample.harmful for sample in samples))
+
+
+def count_steps(num_samples: int, hyper: Hyperparameters) -> int:
+    """Optimizer steps of the whole run. The last batch of an epoch may be smaller."""
+    return hyper.epochs * _steps_per_epoch(num_samples, hyper)
+
+
+def global_batches(num_samples: int, hyper: Hyperparameters, first_step: int = 0) -> Iterator[GlobalBatch]:
+    """Yield the batches of all steps from `first_step` on. Each epoch holds every sample once."""
+    per_epoch = _steps_per_epoch(num_samples, hyper)
+    for epoch in range(first_step // per_epoch, hyper.epochs):
+        order = epoch_order(num_samples, hyper.seed, epoch)
+        for within in range(max(0, first_step - epoch * per_epoch), per_epoch):
+            indices = order[within * hyper.batch_size : (within + 1) * hyper.batch_size]
+            yield GlobalBatch(epoch * per_epoch + within, tuple(indices))
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> list[int]:
+    """Return a permutation of the samples that depends on nothing but its arguments."""
+    order = list(range(num_samples))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    return order
+
+
+def _steps_per_epoch(num_samples: int, hyper: Hyperparameters) -> int:
+    return -(-num_samples // hyper.batch_size)

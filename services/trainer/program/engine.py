@@ -1,0 +1,82 @@
+"""Backward and step with plain torch, on one device.
+
+The loop sees `backward`, `step`, `state` and `load_state` only: an engine over several devices can stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from rolekeeper.contracts.jobs import Hyperparameters
+
+MAX_GRAD_NORM = 1.0
+
+
+class StepInfo(NamedTuple):
+    """What a step did. A gradient norm (before clipping) that is not finite means that no weight was changed."""
+
+    grad_norm: float
+    learning_rate: float
+
+
+class TorchEngine:
+    """AdamW without weight decay on the adapter's weights, linear warm-up, then linear decay to zero."""
+
+    def __init__(self, policy: PeftModel, hyper: Hyperparameters, num_steps: int) -> None:
+        self._weights = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
+        self._optimizer = torch.optim.AdamW(self._weights.values(), lr=hyper.learning_rate, weight_decay=0.0)
+        self._peak = hyper.learning_rate
+        self._num_steps = num_steps
+        self._num_warmup = math.ceil(hyper.warmup_share * num_steps)
+        self._step = 0
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a micro-batch's share of the loss to those of the step."""
+        torch.autograd.backward(loss)
+
+    def step(self) -> StepInfo:
+        """Clip the gradients to MAX_GRAD_NORM, move the weights, and drop the gradients."""
+        rate = self._peak * rate_share(self._step, self._num_steps, self._num_warmup)
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self._weights.values(), MAX_GRAD_NORM))
+        if math.isfinite(grad_norm):
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            self._optimizer.step()
+            self._step += 1
+        self._optimizer.zero_grad(set_to_none=True)
+        return StepInfo(grad_norm, rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a step changes, besides the number of steps: weights and both moments of AdamW."""
+        tensors = {}
+        for name, weight in self._weights.items():
+            moments = self._optimizer.state[weight]
+            tensors[f"weight.{name}"] = weight.detach()
+            tensors[f"exp_avg.{name}"] = moments["exp_avg"]
+            tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
+        return tensors
+
+    def load_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Go on after `step` steps, from what `state` returned then."""
+        self._step = step
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(tensors[f"weight.{name}"])
+                self._optimizer.state[weight] = {
+                    "step": torch.tensor(float(step)),
+                    "exp_avg": tensors[f"exp_avg.{name}"].to(weight),
+                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(weight),
+                }
+
+
+def rate_share(step: int, num_steps: int, num_warmup: int) -> float:
+    """Return the share, in (0, 1], of the peak rate that step `step` (from 0) uses. It is 0 after the last one."""
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    return (num_steps - step) / (num_steps - num_warmup)

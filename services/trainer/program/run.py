@@ -1,0 +1,79 @@
+"""One run from spec to adapter, over a base model that may already be in memory."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+
+import structlog
+import torch
+
+from rolekeeper.contracts.training import TrainResult, TrainSpec
+from rolekeeper.lm.catalog import ModelEntry, find_entry, load_catalog
+from rolekeeper.lm.load import LoadedModel, load_base
+from services.trainer.program.adapter import fresh_adapter
+from services.trainer.program.checkpoint import Checkpoints, run_digest
+from services.trainer.program.data import count_steps, encode_samples, read_samples
+from services.trainer.program.durable import scratch_folder, take_folder
+from services.trainer.program.engine import TorchEngine
+from services.trainer.program.loop import train
+from services.trainer.program.meter import Report
+from services.trainer.program.save import find_result, save_adapter, save_weights
+from services.trainer.program.spec import spec_digest
+
+
+class Resident:
+    """Keeps the base model of the last run, so that the next one on the same base model starts at once."""
+
+    def __init__(self) -> None:
+        self._loaded: LoadedModel | None = None
+
+    def load(self, entry: ModelEntry) -> LoadedModel:
+        """Return the base model, from memory if it is there. Raises BaseModelUnusable."""
+        if self._loaded is None or self._loaded.entry != entry:
+            self.forget()
+            started_at = time.monotonic()
+            self._loaded = load_base(entry)
+            seconds = round(time.monotonic() - started_at, 2)
+            structlog.get_logger().info("base model loaded", base_model=entry.alias, seconds=seconds)
+        return self._loaded
+
+    def forget(self) -> None:
+        """Give the memory of the base model back."""
+        self._loaded = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult:
+    """Train what the spec asks for, or return at once what an earlier run of the same spec made."""
+    work_dir = Path(spec.work_dir)
+    with take_folder(work_dir):
+        finished = find_result(spec)
+        if finished is not None:
+            return finished
+        hyper = spec.hyperparameters
+        samples = read_samples(Path(spec.samples_path), spec.samples_sha256)
+        catalog = load_catalog(Path(spec.models_path) if spec.models_path else None)
+        loaded = resident.load(find_entry(catalog, spec.base_model))
+        data = encode_samples(samples, loaded, spec)
+        checkpoints = Checkpoints(work_dir, run_digest(spec_digest(spec), loaded.digest), spec.checkpoint_seconds)
+        with scratch_folder(work_dir) as folder:
+            with fresh_adapter(loaded.model, hyper) as policy:
+                engine = TorchEngine(policy, hyper, count_steps(len(samples), hyper))
+                losses = train(policy, engine, data, spec, checkpoints, report)
+                save_weights(policy, folder)
+            result = save_adapter(spec, loaded, data, losses, folder)
+        checkpoints.clear()
+        return result
+
+
+def make_deterministic(num_threads: int) -> None:
+    """Fix, for the whole process, everything besides the seed that numbers depend on.
+
+    On CUDA a kernel without a deterministic form warns and runs: the promise of equal bytes is for the CPU.
+    """
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())

@@ -1,0 +1,37 @@
+"""The spec of a run, and the digest that says which run a checkpoint or a result belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from rolekeeper.contracts.training import TrainSpec
+from services.trainer.program.failures import BadSpec
+
+# They say where, how often and for whom, and change nothing in the adapter. The data is named by its sha256.
+_WITHOUT_EFFECT = {"work_dir", "samples_path", "models_path", "request_id", "checkpoint_seconds"}
+
+
+def read_spec(path: Path) -> TrainSpec:
+    """Read a spec file. Raises BadSpec, which names every field that is wrong."""
+    try:
+        return TrainSpec.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadSpec(f"{path}: the spec can't be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise BadSpec(f"{path}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """The problems of a pydantic model in one line, each with its place and without the value that was sent."""
+    problems = (f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}".lstrip(": ") for item in error.errors())
+    return "; ".join(problems)
+
+
+def spec_digest(spec: TrainSpec) -> str:
+    """The sha256, in hex, of everything in the spec that the adapter depends on."""
+    content = spec.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
