@@ -1,0 +1,1 @@
+"""What every HTTP process shares: the app, its errors, its health, its request ids."""
