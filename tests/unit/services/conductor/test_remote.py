@@ -1,0 +1,114 @@
+"""Calls to compute services: patient with outages, clear about refusals."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from rolekeeper.contracts.evaluation import Suite
+from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
+from rolekeeper.errors import JobCancelled, StageFailed, StageInterrupted
+from services.conductor import remote
+from services.conductor.remote import Remote
+
+SUITE = Suite(name="starter", sha256="d" * 64, prompts=())
+REFUSAL = Problem(
+    title="Unprocessable",
+    status=422,
+    detail="1 sample can't be scored",
+    errors=(ErrorItem(pointer="/dialogues/3", detail="too long"),),
+    error=OpenAiError(message="1 sample can't be scored", type="invalid_request_error"),
+)
+
+
+class Script:
+    """A server that gives the next of these answers; the last one again and again."""
+
+    def __init__(self, *answers: tuple[int, bytes]) -> None:
+        self.answers = list(answers)
+        self.headers: list[dict[str, str]] = []
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                script.headers.append({name.lower(): value for name, value in self.headers.items()})
+                status, body = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def remote(self, check: Callable[[], None] = lambda: None) -> Remote:
+        return Remote("evaluator", f"http://127.0.0.1:{self.server.server_port}", "token", check, "req-1")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Script]]:
+    scripts: list[Script] = []
+
+    def start(*answers: tuple[int, bytes]) -> Script:
+        scripts.append(Script(*answers))
+        return scripts[-1]
+
+    yield start
+    for script in scripts:
+        script.server.shutdown()
+        script.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.01)
+
+
+def test_an_outage_is_waited_for(serve: Callable[..., Script]) -> None:
+    script = serve((503, b""), (500, b""), (200, SUITE.model_dump_json().encode()))
+    client = script.remote()
+    assert client.suite("starter") == SUITE
+    assert [headers["x-request-id"] for headers in script.headers] == ["req-1"] * 3
+    assert script.headers[0]["authorization"] == "Bearer token"
+    client.close()
+
+
+def test_patience_ends(serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.05)
+    client = serve((503, b"")).remote()
+    with pytest.raises(StageInterrupted, match="the evaluator did not answer"):
+        client.suite("starter")
+    client.close()
+
+
+def test_a_refusal_is_final_and_says_which_item(serve: Callable[..., Script]) -> None:
+    client = serve((422, REFUSAL.model_dump_json().encode())).remote()
+    with pytest.raises(StageFailed, match="1 sample can't be scored; /dialogues/3: too long") as failure:
+        client.suite("starter")
+    assert not isinstance(failure.value, StageInterrupted)
+    client.close()
+
+
+def test_nonsense_is_final(serve: Callable[..., Script]) -> None:
+    client = serve((200, b'{"name": 3}')).remote()
+    with pytest.raises(StageFailed, match="nonsense"):
+        client.suite("starter")
+    client.close()
+
+
+def test_a_cancelled_job_does_not_wait(serve: Callable[..., Script]) -> None:
+    def cancelled() -> None:
+        raise JobCancelled("gone")
+
+    script = serve((503, b""))
+    client = script.remote(cancelled)
+    with pytest.raises(JobCancelled):
+        client.suite("starter")
+    assert script.headers == []
+    client.close()
