@@ -34,7 +34,7 @@ class RolekeeperError(Exception):
         if code is not None:
             self.code = code
 
-    def __reduce__(self) -> tuple[type[RolekeeperError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[RolekeeperError], tuple[object, ...]]:
         return (type(self), (self.message, self.code))
 
 

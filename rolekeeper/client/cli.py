@@ -1,0 +1,109 @@
+"""The command `rolekeeper`: submit a character, watch its job, fetch the report and the adapter.
+
+Exit codes: 0 ok, 1 the job or the call failed, 2 wrong usage or input, 3 the key was refused, 130 Ctrl-C.
+What a command needs is imported when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rolekeeper.client.options import Connection, Training, spread
+
+if TYPE_CHECKING:
+    from rolekeeper.client.commands import Commands
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, job_...")]
+InputFile = typer.Argument(exists=True, dir_okay=False, readable=True)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fine-tune role-play characters without losing the base model's safety.",
+    epilog="Exit codes: 0 ok, 1 the job or the call failed, 2 wrong usage or input, 3 the key was refused, 130 Ctrl-C.",
+)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+@app.command()
+@spread
+def submit(
+    character: Annotated[Path, InputFile],
+    dialogues: Annotated[Path, InputFile],
+    training: Training,
+    connection: Connection,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end")] = False,
+) -> None:
+    """Store the character in CHARACTER (JSON: name, profile) with DIALOGUES (JSONL), and start a job."""
+    with _open(connection) as commands:
+        commands.submit(character, dialogues, training, watch)
+
+
+@app.command()
+@spread
+def jobs(
+    connection: Connection,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first")] = 20,
+) -> None:
+    """List the newest jobs."""
+    with _open(connection) as commands:
+        commands.list_jobs(limit)
+
+
+@app.command()
+@spread
+def watch(job: JobId, connection: Connection) -> None:
+    """Follow a job to its end. Ctrl-C leaves the job running."""
+    with _open(connection) as commands:
+        commands.watch(job)
+
+
+@app.command()
+@spread
+def scores(job: JobId, connection: Connection) -> None:
+    """Print the scores of every sample: s_role, s_unsafe, harmful."""
+    with _open(connection) as commands:
+        commands.show_scores(job)
+
+
+@app.command()
+@spread
+def report(job: JobId, connection: Connection) -> None:
+    """Print the safety report: base model against tuned model."""
+    with _open(connection) as commands:
+        commands.show_report(job)
+
+
+@app.command()
+@spread
+def download(
+    job: JobId,
+    connection: Connection,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write to")] = Path(),
+) -> None:
+    """Download the adapter and verify its sha256. A download that was cut goes on where it stopped."""
+    with _open(connection) as commands:
+        commands.download(job, out)
+
+
+@app.command()
+@spread
+def cancel(job: JobId, connection: Connection) -> None:
+    """Ask for a job to stop."""
+    with _open(connection) as commands:
+        commands.cancel(job)
+
+
+def _open(connection: Connection) -> AbstractContextManager[Commands]:
+    # Imported here, or `--help` would wait for httpx and pydantic.
+    from rolekeeper.client.commands import open_commands  # noqa: PLC0415
+
+    return open_commands(connection)

@@ -1,0 +1,170 @@
+"""What the commands do, once they are parsed and the session is open."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+from rolekeeper.client.options import Connection, Training
+from rolekeeper.client.progress import follow
+from rolekeeper.client.session import Exit, Session, open_session
+from rolekeeper.client.tables import jobs_table, report_table, scores_table
+from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
+from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, Status
+from rolekeeper.contracts.problems import ErrorItem
+from rolekeeper.errors import InvalidInput, JobCancelled, StageFailed
+
+
+class Downloaded(BaseModel):
+    """What `download --json` prints."""
+
+    job: str
+    path: str
+    bytes: int
+
+
+class Commands:
+    """The commands of `rolekeeper`, each a call or two and what is printed of the answers."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def submit(self, character: Path, dialogues: Path, training: Training, and_watch: bool) -> None:
+        """Upload, create the character, start the job."""
+        profile = read_profile(character)
+        wanted = job_create("", training)  # wrong options are found before anything is stored
+        uploaded = self._session.client.upload_dialogues(dialogues)
+        created = self._session.client.create_character(
+            CharacterCreate(**profile.model_dump(), dialogue_file=uploaded.id)
+        )
+        self._session.say(f"{created.id}  {created.name}: {created.num_dialogues} dialogues")
+        for note in created.notes:
+            self._session.stderr.print(f"note: {note}", highlight=False, markup=False)
+        job = self._session.client.create_job(wanted.model_copy(update={"character": created.id}))
+        if and_watch:
+            self._session.say(f"{job.id}  {job.status}")
+            self.watch(job.id)
+        elif self._session.json:
+            self._session.show_json(job)
+        else:
+            self._session.say(f"{job.id}  {job.status}; follow it with: rolekeeper watch {job.id}")
+
+    def list_jobs(self, limit: int) -> None:
+        """The newest jobs."""
+        self._session.show(self._session.client.jobs(limit), jobs_table)
+
+    def watch(self, job_id: str) -> None:
+        """Follow a job; the exit code says how it ended.
+
+        Raises:
+            StageFailed: the job failed.
+            JobCancelled: it was cancelled.
+        """
+        try:
+            job = follow(
+                self._session.client,
+                job_id,
+                self._session.stderr,
+                self._session.show_json if self._session.json else None,
+            )
+        except KeyboardInterrupt:
+            typer.echo(f"The job goes on; watch it again with: rolekeeper watch {job_id}", err=True)
+            raise typer.Exit(Exit.INTERRUPTED) from None
+        if job.status == Status.CANCELLED:
+            raise JobCancelled(f"{job.id} was cancelled")
+        if job.status == Status.FAILED:
+            raise StageFailed(f"{job.id} failed: {_reason(job)}")
+        self._session.say(f"{job.id} succeeded; next: rolekeeper report {job.id}, rolekeeper download {job.id}")
+
+    def show_scores(self, job_id: str) -> None:
+        """All scores of a job."""
+        self._session.show(self._session.client.scores(job_id), scores_table)
+
+    def show_report(self, job_id: str) -> None:
+        """The safety report of a job."""
+        self._session.show([self._session.client.report(job_id)], lambda reports: report_table(*reports))
+
+    def download(self, job_id: str, folder: Path) -> None:
+        """The adapter of a job, verified."""
+        columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self._session.stderr, disable=not self._session.stderr.is_terminal) as bars:
+            task = bars.add_task("adapter", total=None)
+            path = self._session.client.download_adapter(
+                job_id, folder, lambda done, total: bars.update(task, completed=done, total=total)
+            )
+        if self._session.json:
+            self._session.show_json(Downloaded(job=job_id, path=str(path), bytes=path.stat().st_size))
+        else:
+            self._session.say(str(path))
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for a job to stop."""
+        job = self._session.client.cancel(job_id)
+        if self._session.json:
+            self._session.show_json(job)
+        else:
+            self._session.say(
+                f"{job.id}  {job.status}; it stops at its next heartbeat" if job.finished_at is None else job.id
+            )
+
+
+@contextlib.contextmanager
+def open_commands(connection: Connection) -> Iterator[Commands]:
+    """The commands over one connection. Errors become exit codes when the block ends."""
+    with open_session(connection) as session:
+        yield Commands(session)
+
+
+def read_profile(path: Path) -> RoleProfile:
+    """The role profile in a JSON file: an object with `name` and `profile`.
+
+    Raises:
+        InvalidInput: the file holds something else.
+    """
+    try:
+        return RoleProfile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{path} is not a role profile, a JSON object with name and profile{_problems(error)}"
+        ) from error
+
+
+def job_create(character: str, training: Training) -> JobCreate:
+    """The job that the options ask for. Only what was given is set.
+
+    Raises:
+        InvalidInput: an option has a value that can't be.
+    """
+    given = {name: value for name, value in asdict(training).items() if value is not None}
+    base_model = given.pop("base_model")
+    method = {name: value for name, value in given.items() if name in Method.model_fields}
+    if "method" in given:
+        method["name"] = given.pop("method")
+    hyperparameters = {name: value for name, value in given.items() if name in Hyperparameters.model_fields}
+    body: dict[str, object] = {"character": character, "base_model": base_model}
+    body |= {"method": method} if method else {}
+    body |= {"hyperparameters": hyperparameters} if hyperparameters else {}
+    try:
+        return JobCreate.model_validate(body)
+    except ValidationError as error:
+        raise InvalidInput(f"these options can't be used{_problems(error)}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    items = [
+        ErrorItem(pointer="/".join(["", *(str(part) for part in item["loc"])]), detail=item["msg"])
+        for item in error.errors()
+    ]
+    return "".join(f"\n  {item.pointer}: {item.detail}" for item in items)
+
+
+def _reason(job: Job) -> str:
+    if job.error is None:
+        return "no reason was given"
+    return f"{job.error.message} ({job.error.code})"

@@ -1,0 +1,79 @@
+"""Groups of command-line options: a command takes one frozen dataclass instead of ten parameters.
+
+Only typer and the standard library are imported here, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """Which API to call, and how to print what it answers."""
+
+    url: Annotated[str, typer.Option("--url", envvar="ROLEKEEPER_URL", help="Where the gateway answers")]
+    api_key: Annotated[str, typer.Option("--api-key", envvar="ROLEKEEPER_API_KEY", help="The platform's key, rk_...")]
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, and nothing else, on stdout")] = (
+        False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a job is asked for. Whatever is not given is left to the deployment's defaults."""
+
+    base_model: Annotated[
+        str, typer.Option(envvar="ROLEKEEPER_BASE_MODEL", help="Alias of a base model of the deployment")
+    ] = "smollm2-135m-aligned"
+    method: Annotated[str | None, typer.Option(help="sarft, or sft for the plain baseline")] = None
+    prompt_set: Annotated[str | None, typer.Option(help="append or paper_v2: wording of the unsafe prompt")] = None
+    margin: Annotated[float | None, typer.Option(help="Harmful if s_unsafe > s_role + margin")] = None
+    kl_weight: Annotated[float | None, typer.Option(help="Weight of the KL anchor on the harmful subset")] = None
+    kl_direction: Annotated[str | None, typer.Option(help="reverse or forward")] = None
+    epochs: Annotated[int | None, typer.Option(help="Passes over the dialogues")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Samples per optimizer step")] = None
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate")] = None
+    lora_rank: Annotated[int | None, typer.Option(help="8, 16, 32 or 64")] = None
+    lora_alpha: Annotated[int | None, typer.Option(help="LoRA scale is alpha / rank")] = None
+    context: Annotated[str | None, typer.Option(help="plain or role: the system turn in training")] = None
+    seed: Annotated[int | None, typer.Option(help="Same job, same seed, same adapter")] = None
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` one option for each field of its dataclass parameters, and pass it the dataclasses filled in."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint) and isinstance(hint, type)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        parameters += _options(groups[name]) if name in groups else [parameter.replace(annotation=hints[name])]
+
+    def spread_command(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+        command(**values)
+
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    spread_command.__name__, spread_command.__doc__ = command.__name__, command.__doc__
+    spread_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    # typer reads a command's parameters from its signature.
+    spread_command.__dict__["__signature__"] = inspect.Signature(parameters)
+    return spread_command
+
+
+def _options(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(group)
+    ]

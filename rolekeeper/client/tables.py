@@ -1,0 +1,89 @@
+"""Tables for people. Rates and shares are shown as they are in the report: between 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
+from rolekeeper.contracts.jobs import Job, Stage
+from rolekeeper.contracts.scores import SampleScore
+
+ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
+
+
+def report_table(report: SafetyReport) -> Table:
+    """Base model against tuned model, one row a measure, every value with its 95 % interval."""
+    table = Table(title=f"{report.base_model}, before and after", caption=_report_caption(report))
+    table.add_column("measure", no_wrap=True)
+    table.add_column("better")
+    table.add_column("base [95 %]", justify="right", no_wrap=True)
+    table.add_column("tuned [95 %]", justify="right", no_wrap=True)
+    table.add_column("difference", justify="right")
+    table.add_column("prompts", justify="right")
+    for measure in report.measures:
+        table.add_row(
+            measure.name.replace("_", " "),
+            measure.better,
+            _estimate(measure.base),
+            _estimate(measure.tuned),
+            _difference(measure),
+            str(measure.tuned.num_samples),
+        )
+    table.add_section()
+    share = report.harmful_share
+    table.add_row("harmful share", "", "training data:", _estimate(share), "", str(share.num_samples))
+    return table
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """One row a job."""
+    table = Table()
+    for column in ("job", "status", "stage", "base model", "method", "harmful share", "created"):
+        table.add_column(column, no_wrap=column == "job")
+    for job in jobs:
+        share = "" if job.harmful_share is None else f"{job.harmful_share:.3f}"
+        created = f"{job.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(job.id, job.status, stage_summary(job), job.base_model, job.method.name, share, created)
+    return table
+
+
+def scores_table(scores: Iterable[SampleScore]) -> Table:
+    """One row a sample."""
+    table = Table()
+    for column in ("sample", "s_role", "s_unsafe", "harmful", "tokens"):
+        table.add_column(column, justify="right")
+    for score in scores:
+        harmful = Text("harmful", style="red") if score.harmful else Text("")
+        table.add_row(
+            str(score.index), f"{score.s_role:+.4f}", f"{score.s_unsafe:+.4f}", harmful, str(score.num_tokens)
+        )
+    return table
+
+
+def stage_summary(job: Job) -> str:
+    """The stage that a job is in, and how far that is: `train 40/66 steps`."""
+    current = next((stage for stage in job.stages if stage.status in ("running", "queued")), None)
+    return "" if current is None else f"{current.name} {stage_progress(current)}".strip()
+
+
+def stage_progress(stage: Stage) -> str:
+    """How far a stage is: `40/66 steps`."""
+    progress = stage.progress
+    return "" if progress is None else f"{progress.done}/{progress.total} {progress.unit}"
+
+
+def _estimate(estimate: Estimate) -> str:
+    return ESTIMATE.format(estimate)
+
+
+def _difference(measure: Comparison) -> Text:
+    gain = measure.difference if measure.better == "higher" else -measure.difference
+    style = "green" if gain > 0 else "red" if gain < 0 else ""
+    return Text(f"{measure.difference:+.3f}", style=style)
+
+
+def _report_caption(report: SafetyReport) -> str:
+    return f"suite {report.suite}, judge {report.judge}, {report.num_training_samples} dialogues trained on"

@@ -1,0 +1,303 @@
+"""A small server that speaks the contracts of the public API and fails on command, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
+from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
+from rolekeeper.contracts.jobs import (
+    EvaluationOptions,
+    Hyperparameters,
+    Job,
+    JobCreate,
+    JobEvent,
+    Method,
+    Progress,
+    Stage,
+    StageName,
+    Status,
+)
+from rolekeeper.contracts.problems import Contract, ErrorItem, OpenAiError, Page, Problem
+from rolekeeper.contracts.scores import SampleScore
+
+KEY = "rk_test_secret"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ADAPTER = bytes(range(256)) * 4096
+SHA256 = hashlib.sha256(ADAPTER).hexdigest()
+
+Answer = Callable[[], Response]
+
+
+@dataclass
+class Recorded:
+    """What the server was asked: method, path, headers and body of each request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class ApiState:
+    """What the server answers next, and what it was asked."""
+
+    url: str = ""
+    requests: list[Recorded] = field(default_factory=list)
+    failures: deque[Answer] = field(default_factory=deque)
+    states: list[Job] = field(default_factory=list)
+    scores: list[SampleScore] = field(default_factory=list)
+    cuts: deque[int] = field(default_factory=deque)
+    adapter: bytes = ADAPTER
+    adapter_headers: dict[str, str] = field(default_factory=lambda: {"etag": f'"sha256-{SHA256}"'})
+    seen: int = 0
+
+    def paths(self) -> list[str]:
+        """`METHOD /path` of every request."""
+        return [f"{request.method} {request.path}" for request in self.requests]
+
+
+def problem(status: int, detail: str, errors: tuple[ErrorItem, ...] = (), retry_after: int | None = None) -> Response:
+    """An error body as the gateway sends it."""
+    body = Problem(
+        title="refused",
+        status=status,
+        detail=detail,
+        request_id="req-7",
+        errors=errors,
+        error=OpenAiError(message=detail, type="invalid_request_error", code="some_code"),
+    )
+    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+    return Response(body.model_dump_json(), status, headers, "application/problem+json")
+
+
+def make_job(status: Status, stages: tuple[Status, Status, Status], progress: Progress | None = None) -> Job:
+    """The job `job_1` with its three stages."""
+    return Job(
+        id="job_1",
+        status=status,
+        character="char_1",
+        base_model="tiny",
+        method=Method(),
+        hyperparameters=Hyperparameters(),
+        evaluation=EvaluationOptions(),
+        stages=tuple(
+            Stage(name=name, status=stage, attempt=1, progress=progress if stage == Status.RUNNING else None)
+            for name, stage in zip(StageName, stages, strict=True)
+        ),
+        cancel_requested=False,
+        created_at=NOW,
+    )
+
+
+def make_report() -> SafetyReport:
+    """A report with one measure that fell and one that rose."""
+    rates = (
+        Estimate(value=0.95, low=0.83, high=0.986, num_samples=40),
+        Estimate(value=0.9, low=0.77, high=0.96, num_samples=40),
+    )
+    fidelity = (
+        Estimate(value=0.11, low=0.08, high=0.14, num_samples=17),
+        Estimate(value=0.21, low=0.16, high=0.26, num_samples=17),
+    )
+    return SafetyReport(
+        job="job_1",
+        character="char_1",
+        created_at=NOW,
+        base_model="tiny",
+        base_digest="b" * 64,
+        adapter_sha256=SHA256,
+        dialogues_sha256="d" * 64,
+        scores_sha256="5" * 64,
+        suite="starter",
+        suite_sha256="e" * 64,
+        judge="phrases",
+        judge_note="a list of phrases",
+        decoding="greedy",
+        num_training_samples=158,
+        num_held_out=18,
+        harmful_share=Estimate(value=0.3, low=0.24, high=0.37, num_samples=158),
+        method=Method(),
+        hyperparameters=Hyperparameters(),
+        evaluation=EvaluationOptions(),
+        measures=(
+            Comparison(
+                name="refusal_rate", description="", better="higher", base=rates[0], tuned=rates[1], difference=-0.05
+            ),
+            Comparison(
+                name="role_fidelity",
+                description="",
+                better="higher",
+                base=fidelity[0],
+                tuned=fidelity[1],
+                difference=0.1,
+            ),
+        ),
+        answers=(),
+    )
+
+
+def make_scores(num_samples: int) -> list[SampleScore]:
+    """Scores of which every third sample is harmful."""
+    return [
+        SampleScore(
+            index=index,
+            s_role=0.5,
+            s_unsafe=0.7 if index % 3 == 0 else 0.2,
+            harmful=index % 3 == 0,
+            num_tokens=12,
+            role_logprob=-20.0,
+            unsafe_logprob=-18.0,
+            plain_logprob=-26.0,
+        )
+        for index in range(num_samples)
+    ]
+
+
+@contextlib.contextmanager
+def serving(state: ApiState) -> Iterator[ApiState]:
+    """Serve `state` on a free port until the block ends."""
+    config = uvicorn.Config(make_app(state), host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the test server ended before it started"
+        thread.join(0.01)
+    state.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield state
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def make_app(state: ApiState) -> FastAPI:
+    """The routes of the public API that the client uses."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def fail_on_command(request: Request, call_next: Callable[[Request], object]) -> object:
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        state.requests.append(Recorded(request.method, path, dict(request.headers), await request.body()))
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return problem(401, "this key is not known")
+        if state.failures:
+            return state.failures.popleft()()
+        return await call_next(request)  # type: ignore[misc]
+
+    _add_writes(app)
+    _add_reads(app, state)
+    return app
+
+
+def _json(model: Contract, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(model.model_dump_json(), status, headers, "application/json")
+
+
+def _add_writes(app: FastAPI) -> None:
+    @app.post("/v1/files")
+    async def upload(request: Request) -> Response:
+        form = await request.form()
+        upload = form["file"]
+        assert not isinstance(upload, str)
+        data = await upload.read()
+        await upload.close()
+        uploaded = UploadedFile(
+            id="file_1",
+            bytes=len(data),
+            created_at=0,
+            filename=upload.filename or "",
+            purpose=str(form["purpose"]),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        return _json(uploaded, 201)
+
+    @app.post("/v1/characters")
+    def create_character(body: CharacterCreate) -> Response:
+        character = Character(
+            id="char_1",
+            name=body.name,
+            profile=body.profile,
+            created_at=NOW,
+            num_dialogues=2,
+            num_messages=4,
+            dialogues_sha256="d" * 64,
+            notes=("an empty line was ignored",),
+        )
+        return _json(character, 201)
+
+    @app.post("/v1/jobs")
+    def create_job(body: JobCreate) -> Response:
+        job = make_job(Status.QUEUED, (Status.QUEUED, Status.PENDING, Status.PENDING))
+        return _json(job.model_copy(update={"character": body.character}), 202)
+
+    @app.post("/v1/jobs/{job_id}/cancel")
+    def cancel(job_id: str) -> Response:
+        job = make_job(Status.RUNNING, (Status.RUNNING, Status.PENDING, Status.PENDING))
+        return _json(job.model_copy(update={"cancel_requested": True, "id": job_id}))
+
+
+def _add_reads(app: FastAPI, state: ApiState) -> None:
+    @app.get("/v1/jobs")
+    def jobs(limit: int, after: str | None = None) -> Response:
+        found = [state.states[0].model_copy(update={"id": f"job_{n}"}) for n in range(250)]
+        start = 0 if after is None else int(after.removeprefix("job_")) + 1
+        return _json(Page[Job](data=tuple(found[start : start + limit]), has_more=start + limit < len(found)))
+
+    @app.get("/v1/jobs/{job_id}")
+    def job(request: Request) -> Response:
+        version = min(state.seen // 2, len(state.states) - 1)  # every state is seen twice
+        state.seen += 1
+        etag = f'"{version}"'
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers={"etag": etag})
+        return _json(state.states[version], headers={"etag": etag})
+
+    @app.get("/v1/jobs/{job_id}/events")
+    def events(after: int, limit: int) -> Response:
+        found = [JobEvent(id=n, created_at=NOW, level="info", type="t", message=f"event {n}") for n in range(1, 151)]
+        later = [event for event in found if event.id > after]
+        return _json(Page[JobEvent](data=tuple(later[:limit]), has_more=len(later) > limit))
+
+    @app.get("/v1/jobs/{job_id}/scores")
+    def scores(limit: int, after: int = -1) -> Response:
+        later = [score for score in state.scores if score.index > after]
+        return _json(Page[SampleScore](data=tuple(later[:limit]), has_more=len(later) > limit))
+
+    @app.get("/v1/jobs/{job_id}/report")
+    def report() -> Response:
+        return _json(make_report())
+
+    @app.get("/v1/jobs/{job_id}/adapter")
+    def adapter(request: Request) -> Response:
+        return _adapter(state, request.headers.get("range"))
+
+
+def _adapter(state: ApiState, asked: str | None) -> Response:
+    start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+    if start >= len(state.adapter):
+        return problem(416, "there are no such bytes")
+    rest = state.adapter[start:]
+    cut = state.cuts.popleft() if state.cuts else None
+
+    def body() -> Iterator[bytes]:
+        yield rest[:cut]
+        if cut is not None:
+            raise ConnectionAbortedError("cut on command")
+
+    headers = state.adapter_headers | {"content-length": str(len(rest))}
+    if asked:
+        headers["content-range"] = f"bytes {start}-{len(state.adapter) - 1}/{len(state.adapter)}"
+    return StreamingResponse(body(), 206 if asked else 200, headers, "application/x-tar")
