@@ -10,15 +10,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
+from rolekeeper.contracts.jobs import Progress
 from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, TrainResult
 from rolekeeper.errors import StageFailed, StageInterrupted
-from rolekeeper.jobs.holding import Holding
 
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.2
@@ -36,24 +36,26 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: queue.Queue[ProgramMessage | None] = queue.Queue()
 
-    def run(self, spec_path: Path, holding: Holding) -> TrainResult:
-        """Train as the spec says, and show the progress.
+    def run(self, spec_path: Path, report: Callable[[Progress], None], check: Callable[[], None]) -> TrainResult:
+        """Train as the spec says. `report` gets the progress; `check`, called often, raises when the run must stop.
 
         Raises:
             StageFailed: the program refuses the spec or its data, and would do so again.
             StageInterrupted: the program died or failed in a way that may pass.
-            ClaimLost, JobCancelled: it must stop; the program is stopped with it.
+            Whatever `report` and `check` raise; the program is stopped first.
         """
         process = self._running()
         try:
             self._send(process, RunCommand(spec_path=str(spec_path)))
-            for message in self._receive(process, holding):
+            for message in self._receive(process, check):
                 if message.type == "progress" and message.progress is not None:
-                    holding.report(message.progress)
+                    report(message.progress)
                 if message.type == "done" and message.result is not None:
                     return message.result
                 if message.type == "failed":
                     raise _failure(message)
+        except StageFailed:
+            raise  # it said so itself and waits for the next spec, or it is dead and will be started again
         except BaseException:
             self.stop()
             raise
@@ -100,9 +102,9 @@ class Program:
         except OSError as error:
             raise StageInterrupted(f"the training program is gone: {error}", code="trainer_died") from error
 
-    def _receive(self, process: subprocess.Popen[bytes], holding: Holding) -> Iterator[ProgramMessage]:
+    def _receive(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> Iterator[ProgramMessage]:
         while True:
-            holding.check()
+            check()
             try:
                 message = self._messages.get(timeout=POLL_SECONDS)
             except queue.Empty:

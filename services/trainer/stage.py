@@ -22,7 +22,7 @@ def train(holding: Holding, store: Store, settings: Settings, program: Program) 
     """Train the adapter. Attempts of one job share a folder, so that a later one resumes from the checkpoints."""
     folder = settings.work_dir / holding.work.job.id
     folder.mkdir(parents=True, exist_ok=True)
-    result = program.run(write_spec(folder, holding.work, store, settings), holding)
+    result = program.run(write_spec(folder, holding.work, store, settings), holding.report, holding.check)
     artifact = store.put_file(Path(result.adapter_path))
     if artifact.sha256 != result.adapter_sha256:
         raise StageInterrupted("the adapter changed while it was stored", code="storage_corrupt")

@@ -1,0 +1,116 @@
+"""The worker's side of the pipe, against the real training program with a tiny model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
+from rolekeeper.contracts.jobs import Hyperparameters, Progress
+from rolekeeper.contracts.training import TrainSample, TrainSpec
+from rolekeeper.errors import JobCancelled, StageFailed, StageInterrupted
+from services.trainer.launch import Program
+from tests.tiny import make_tiny_model, write_catalog
+
+MakeSpec = Callable[..., Path]
+
+
+def ignore(_progress: Progress) -> None:
+    """Nobody looks at the progress."""
+
+
+def go_on() -> None:
+    """Nothing stops the run."""
+
+
+@pytest.fixture
+def program() -> Iterator[Program]:
+    started = Program()
+    yield started
+    started.stop()
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.fixture
+def make_spec(tmp_path: Path) -> MakeSpec:
+    catalog = write_catalog(tmp_path / "models.toml", {"tiny": make_tiny_model(tmp_path / "tiny")})
+
+    def make(name: str, epochs: int = 1, base_model: str = "tiny") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        turns = [(f"Question {number}?", f"Answer {number}.") for number in range(8)]
+        samples = "".join(
+            TrainSample(
+                dialogue=Dialogue(
+                    messages=(Message(role="user", content=question), Message(role="assistant", content=answer))
+                ),
+                harmful=number % 2 == 0,
+            ).model_dump_json()
+            + "\n"
+            for number, (question, answer) in enumerate(turns)
+        )
+        (folder / "samples.jsonl").write_text(samples)
+        spec = TrainSpec(
+            base_model=base_model,
+            profile=RoleProfile(name="Vesna", profile="You are Vesna."),
+            samples_path=str(folder / "samples.jsonl"),
+            samples_sha256=hashlib.sha256(samples.encode()).hexdigest(),
+            work_dir=str(folder),
+            models_path=str(catalog),
+            hyperparameters=Hyperparameters(epochs=epochs, batch_size=2, lora_rank=8),
+            checkpoint_seconds=0,
+        )
+        (folder / "spec.json").write_text(spec.model_dump_json())
+        return folder / "spec.json"
+
+    return make
+
+
+def test_the_program_stays_for_the_next_job(program: Program, make_spec: MakeSpec) -> None:
+    seen: list[Progress] = []
+    first = program.run(make_spec("first"), seen.append, go_on)
+    (child,) = psutil.Process().children()
+    second = program.run(make_spec("second"), ignore, go_on)
+    assert psutil.Process().children() == [child]
+    assert first.adapter_sha256 == second.adapter_sha256
+    assert seen[-1].done == seen[-1].total == first.num_steps
+
+
+def test_a_killed_program_is_an_interruption_and_is_started_again(program: Program, make_spec: MakeSpec) -> None:
+    undisturbed = program.run(make_spec("undisturbed", epochs=20), ignore, go_on)
+
+    def kill_at_step_10(progress: Progress) -> None:
+        if progress.done >= 10:
+            os.kill(psutil.Process().children()[0].pid, signal.SIGKILL)
+            time.sleep(0.5)
+
+    spec = make_spec("killed", epochs=20)
+    with pytest.raises(StageInterrupted, match="died with status -9"):
+        program.run(spec, kill_at_step_10, go_on)
+    resumed = program.run(spec, ignore, go_on)
+    assert resumed.losses == undisturbed.losses
+    assert resumed.adapter_sha256 == undisturbed.adapter_sha256
+
+
+def test_a_cancelled_run_leaves_no_process(program: Program, make_spec: MakeSpec) -> None:
+    def cancel(_progress: Progress) -> None:
+        raise JobCancelled("cancelled")
+
+    with pytest.raises(JobCancelled):
+        program.run(make_spec("cancelled", epochs=20), cancel, go_on)
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_refused_spec_is_final_and_the_program_lives(program: Program, make_spec: MakeSpec) -> None:
+    with pytest.raises(StageFailed, match="nobody") as failure:
+        program.run(make_spec("unknown", base_model="nobody"), ignore, go_on)
+    assert not isinstance(failure.value, StageInterrupted)
+    assert failure.value.code == "base_model"
+    assert psutil.Process().children()[0].is_running()
