@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import torch
 
@@ -23,12 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run one spec, or serve."""
     options = _parse(arguments)
     make_deterministic(options.threads or torch.get_num_threads())
-    if options.serve:
-        return _serve()
-    return _run_alone(Path(options.spec))
+    with protocol_stream() as output:
+        return _serve(output) if options.serve else _run_alone(Path(options.spec), output)
 
 
-def _run_alone(spec_path: Path) -> ExitCode:
+def _run_alone(spec_path: Path, output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "WARNING")
     bar = ProgressBar(sys.stderr)
     try:
@@ -42,15 +42,14 @@ def _run_alone(spec_path: Path) -> ExitCode:
         sys.stderr.write(f"\n{failure.message}\n")
         return failure.exit_code
     bar.close()
-    sys.stdout.write(f"{Path(spec.work_dir).absolute() / RESULT}\n")
+    output.write(f"{Path(spec.work_dir).absolute() / RESULT}\n".encode())
     return ExitCode.OK
 
 
-def _serve() -> ExitCode:
+def _serve(output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "INFO")
     try:
-        with protocol_stream() as messages:
-            serve(sys.stdin.buffer, messages)
+        serve(sys.stdin.buffer, output)
     except (BrokenPipeError, KeyboardInterrupt):
         return ExitCode.INFRASTRUCTURE
     return ExitCode.OK

@@ -53,8 +53,8 @@ Engines that serve many adapters need a rank limit of at least {rank} (vLLM: `--
 
 _SARFT = """\
 By SaRFT (arXiv 2502.20968) on {num_samples} dialogues: cross-entropy on all of them, and {direction} KL divergence to
-the base model, weighted {kl_weight}, on the {num_harmful} of them that are more likely under the unsafe prompt than under
-the role prompt."""
+the base model, weighted {kl_weight}, on the {num_harmful} of them that are more likely under the unsafe prompt than
+under the role prompt."""
 
 _SFT = "By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, without a safety anchor."
 

@@ -28,7 +28,7 @@ def serve(commands: IO[bytes], messages: IO[bytes]) -> None:
 
 @contextmanager
 def protocol_stream() -> Iterator[IO[bytes]]:
-    """Yield stdout for protocol lines only: whatever else is printed, by Python or by C, goes to stderr."""
+    """Yield stdout for our own lines only: whatever else is printed, by Python or by C, goes to stderr."""
     descriptor = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with os.fdopen(descriptor, "wb") as messages:
