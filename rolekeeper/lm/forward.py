@@ -5,7 +5,7 @@ Shapes: B samples, S positions (padded), T response tokens of all samples, flat,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -136,13 +136,13 @@ def _trunk(model: nn.Module) -> nn.Module:
     return unwrap(model).base_model
 
 
-def _common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     # Every list lies between the smallest and the largest, and so does its beginning.
     first, last = min(prompts), max(prompts)
     length = 0
     while length < min(len(first), len(last)) and first[length] == last[length]:
         length += 1
-    return list(first[:length])
+    return first[:length]
 
 
 def _prefix_layers(model: nn.Module, prefix: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
@@ -152,12 +152,7 @@ def _prefix_layers(model: nn.Module, prefix: Sequence[int]) -> list[tuple[Tensor
     cache = DynamicCache()
     input_ids_BS = torch.tensor([list(prefix)], device=unwrap(model).device)
     _trunk(model)(input_ids=input_ids_BS, past_key_values=cache, use_cache=True)
-    return list(_layers(cache))
-
-
-def _layers(cache: DynamicCache) -> Iterator[tuple[Tensor, Tensor]]:
-    for layer in cache.layers:
-        yield layer.keys, layer.values
+    return [(keys, values) for keys, values, *_ in cache]
 
 
 def _hidden_after_prefix(model: nn.Module, batch: Batch, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

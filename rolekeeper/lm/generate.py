@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -47,7 +48,7 @@ def _answer_batch(
         input_ids_BS[row, width - len(ids) :] = torch.tensor(list(ids))
         attention_mask_BS[row, width - len(ids) :] = 1
     with torch.inference_mode():
-        output_BS = model.generate(
+        output_BS = cast(Any, model).generate(
             inputs=input_ids_BS.to(model.device),
             attention_mask=attention_mask_BS.to(model.device),
             generation_config=config,

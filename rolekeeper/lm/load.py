@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -14,16 +13,21 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers import modeling_gguf_pytorch_utils as gguf_reader
 from transformers.utils import logging as transformers_logging
 
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.forward import check_projection
+from rolekeeper.lm.gguf import converted, read_gguf
 
 # Everything that scores depend on, and nothing that runs code or unpickles.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+_LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 class BaseModelUnusable(RolekeeperError):
@@ -44,24 +48,27 @@ class LoadedModel:
     digest: str
 
 
-def load_base(entry: ModelEntry, device: str | None = None) -> LoadedModel:
+def load_base(entry: ModelEntry, device: str | None = None, cache_dir: Path | None = None) -> LoadedModel:
     """Load a base model, frozen and in eval mode: bf16 on CUDA, fp32 on CPU.
 
-    Without `device`, CUDA is taken where there is one. Raises BaseModelUnusable.
+    Without `device`, CUDA is taken where there is one. In `cache_dir`, weights that come as GGUF are kept as
+    safetensors, which load several times faster. Raises BaseModelUnusable.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
     folder = _find_folder(entry)
-    digest = _digest(folder, entry)
+    digest = _digest(_files(folder, entry))
     try:
         with _no_progress_bars():
-            model, tokenizer = _from_pretrained(folder, entry, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+            model, tokenizer = _read(folder, entry, dtype, cache_dir)
+    except _LOADING_ERRORS as error:
         raise BaseModelUnusable(f"base model {entry.alias!r} can't be loaded from {folder}: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
     if entry.adapter is not None:
         model = _merged(model, Path(entry.adapter))
     model.name_or_path = model.config._name_or_path = entry.public_id
-    model.to(chosen).eval().requires_grad_(False)
+    nn.Module.to(model, chosen).eval().requires_grad_(False)
     check_projection(model)
     return LoadedModel(entry=entry, model=model, tokenizer=tokenizer, device=chosen, dtype=dtype, digest=digest)
 
@@ -87,10 +94,20 @@ def _merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     try:
         # safe_merge gives the layers new tensors and leaves the old ones as they are; attach_adapter relies on it.
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except _LOADING_ERRORS as error:
+        _remove_adapter_layers(model)
         raise BaseModelUnusable(f"{folder}: the adapter can't be used with this base model: {error}") from error
     assert isinstance(merged, PreTrainedModel)  # noqa: S101
     return merged
+
+
+def _remove_adapter_layers(model: PreTrainedModel) -> None:
+    """Undo an injection that PEFT gave up half way."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BaseTunerLayer):
+                setattr(parent, name, child.get_base_layer())
+    vars(model).pop("peft_config", None)
 
 
 def _find_folder(entry: ModelEntry) -> Path:
@@ -122,51 +139,48 @@ def _wheel_folder(entry: ModelEntry) -> Path:
     raise BaseModelUnusable(f"base model {entry.alias!r}: the package {entry.location} holds no {entry.gguf_file}")
 
 
-def _from_pretrained(
-    folder: Path, entry: ModelEntry, dtype: torch.dtype
+def _read(
+    folder: Path, entry: ModelEntry, dtype: torch.dtype, cache_dir: Path | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    options = {"gguf_file": entry.gguf_file} if entry.gguf_file else {"use_safetensors": True}
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, gguf_file=entry.gguf_file, trust_remote_code=False, local_files_only=True
-    )
+    if entry.gguf_file is None:
+        return _from_pretrained(folder, dtype)
+    if cache_dir is None:
+        return read_gguf(folder / entry.gguf_file, dtype)
+    digest = _digest([folder / entry.gguf_file])
+    return _from_pretrained(converted(folder / entry.gguf_file, digest, cache_dir), dtype)
+
+
+def _from_pretrained(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, trust_remote_code=False, local_files_only=True, **options
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
     )
-    if entry.gguf_file:
-        # The weights are plain tensors now. PEFT and save_pretrained must not take them for quantised ones.
-        del model.config.quantization_config
-        del model.hf_quantizer
-        model.is_quantized = False
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
 
 
-def _digest(folder: Path, entry: ModelEntry) -> str:
+def _files(folder: Path, entry: ModelEntry) -> list[Path]:
+    """Files that the model is made from, in a fixed order."""
     patterns = (entry.gguf_file,) if entry.gguf_file else _FILES
-    files = {path.name: path for pattern in patterns for path in folder.glob(pattern)}
-    if not any(name.endswith((".safetensors", ".gguf")) for name in files):
-        raise BaseModelUnusable(f"base model {entry.alias!r}: {folder} holds no safetensors")
-    if entry.adapter is not None:
-        files |= {f"adapter/{path.name}": path for path in Path(entry.adapter).glob("adapter_*")}
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    if not any(path.suffix in {".safetensors", ".gguf"} for path in files):
+        raise BaseModelUnusable(f"base model {entry.alias!r}: {folder} holds no weights in safetensors")
+    return files + (sorted(Path(entry.adapter).glob("adapter_*")) if entry.adapter else [])
+
+
+def _digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for name, path in sorted(files.items()):
+    for path in files:
         with path.open("rb") as stream:
-            digest.update(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            digest.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Loading takes seconds; its two bars would only fill the logs of a service."""
     was_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
-    # The bar of the GGUF reader is plain tqdm and does not ask the switch above.
-    gguf_bar = gguf_reader.tqdm
-    gguf_reader.tqdm = partial(gguf_bar, disable=True)
     try:
         yield
     finally:
-        gguf_reader.tqdm = gguf_bar
         if was_on:
             transformers_logging.enable_progress_bar()
