@@ -1,0 +1,191 @@
+"""Adapter tars: verified, unpacked and compared to the base model before anything loads them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from rolekeeper.artifacts.store import Store
+from rolekeeper.errors import InvalidInput
+from rolekeeper.lm.load import LoadedModel
+
+_CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "MANIFEST.json"
+_MAX_TEXT = 1 << 20
+_MAX_BYTES: Mapping[str, int] = {_CONFIG: _MAX_TEXT, _WEIGHTS: 4 << 30, _MANIFEST: _MAX_TEXT, "README.md": _MAX_TEXT}
+_CHUNK_BYTES = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BadAdapter(InvalidInput):
+    """An adapter tar can't be used, or not with this base model."""
+
+    code = "bad_adapter"
+
+
+class AdapterConfig(BaseModel):
+    """The part of adapter_config.json that Rolekeeper's adapters use. PEFT gets this and nothing else of the file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    peft_type: Literal["LORA"]
+    task_type: Literal["CAUSAL_LM"]
+    base_model_name_or_path: str
+    r: int = Field(ge=1, le=512)
+    lora_alpha: int = Field(ge=1)
+    target_modules: tuple[str, ...] = Field(min_length=1)
+    bias: Literal["none"] = "none"
+    use_rslora: Literal[False] = False
+    use_dora: Literal[False] = False
+    modules_to_save: None = None
+    rank_pattern: dict[str, int] = Field(default={}, max_length=0)
+    alpha_pattern: dict[str, int] = Field(default={}, max_length=0)
+
+
+class _ManifestBase(BaseModel):
+    alias: str
+    digest: str
+
+
+class _Manifest(BaseModel):
+    base_model: _ManifestBase
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An unpacked adapter: its folder, its config, and the base model that it was made for."""
+
+    folder: Path
+    config: AdapterConfig
+    base_alias: str
+    base_digest: str
+
+
+class Adapters:
+    """Unpacks adapters of the artifact store into a temporary folder, and keeps the last one. Not thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._last: tuple[str, Adapter] | None = None
+
+    def get(self, sha256: str) -> Adapter:
+        """Return the adapter of a tar. Raises NotFound, and BadAdapter for anything but an adapter of ours."""
+        if self._last is not None and self._last[0] == sha256:
+            return self._last[1]
+        if not _SHA256.fullmatch(sha256):
+            raise BadAdapter("adapter_sha256 must be 64 lower-case hexadecimal digits")
+        path = self._store.path(sha256)
+        self.close()
+        self._scratch = tempfile.TemporaryDirectory(prefix="rolekeeper-adapter-")
+        adapter = unpack_adapter(path, sha256, Path(self._scratch.name))
+        self._last = (sha256, adapter)
+        return adapter
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
+        self._last = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+
+def unpack_adapter(path: Path, sha256: str, folder: Path) -> Adapter:
+    """Unpack a tar whose bytes have this digest, and which holds the files of an adapter and nothing else.
+
+    Raises BadAdapter.
+    """
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise BadAdapter(f"the bytes kept as {sha256} have another sha256: the artifact store is damaged")
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                members = _check_members(tar)
+                config = AdapterConfig.model_validate_json(_read(tar, members[_CONFIG]))
+                manifest = _Manifest.model_validate_json(_read(tar, members[_MANIFEST]))
+                _copy(tar, members[_WEIGHTS], folder / _WEIGHTS)
+        except tarfile.TarError as error:
+            raise BadAdapter(f"adapter {sha256} is not a whole tar: {error}") from error
+        except ValidationError as error:
+            raise BadAdapter(f"adapter {sha256} is not one that Rolekeeper made: {error}") from error
+    (folder / _CONFIG).write_text(config.model_dump_json(), encoding="utf-8")
+    return Adapter(folder, config, manifest.base_model.alias, manifest.base_model.digest)
+
+
+def check_fit(adapter: Adapter, loaded: LoadedModel) -> None:
+    """Raise BadAdapter unless the adapter was made for this base model and has weights for all of its own modules.
+
+    PEFT itself only warns of weights that are missing or left over, and then answers with half an adapter.
+    """
+    alias = loaded.entry.alias
+    if adapter.base_digest != loaded.digest:
+        raise BadAdapter(
+            f"the adapter was made for base model {adapter.base_alias!r} with digest {adapter.base_digest}, but "
+            f"{alias!r} here has digest {loaded.digest}; evaluate it with the base model that it was trained on"
+        )
+    expected = _expected_shapes(adapter.config, loaded)
+    found = _found_shapes(adapter.folder / _WEIGHTS)
+    if found != expected:
+        names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+        raise BadAdapter(
+            f"{len(names)} weights of the adapter do not fit base model {alias!r}, the first being {names[0]}: "
+            f"the adapter has {found.get(names[0], 'none')}, the model needs {expected.get(names[0], 'none')}"
+        )
+
+
+def _check_members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    members: dict[str, tarfile.TarInfo] = {}
+    for member in tar:
+        if member.name not in _MAX_BYTES or member.name in members:
+            raise BadAdapter(f"the adapter tar holds {member.name!r}, which it must not, or not twice")
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+            raise BadAdapter(f"{member.name!r} in the adapter tar is not a plain file")
+        if not 0 < member.size <= _MAX_BYTES[member.name]:
+            limit = _MAX_BYTES[member.name]
+            raise BadAdapter(f"{member.name!r} in the adapter tar has {member.size} bytes; 1 to {limit} are allowed")
+        members[member.name] = member
+    missing = [name for name in (_CONFIG, _WEIGHTS, _MANIFEST) if name not in members]
+    if missing:
+        raise BadAdapter(f"the adapter tar lacks {', '.join(missing)}")
+    return members
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    source = tar.extractfile(member)
+    return b"" if source is None else source.read()
+
+
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    source = tar.extractfile(member)
+    with target.open("wb") as file:
+        while source is not None and (chunk := source.read(_CHUNK_BYTES)):
+            file.write(chunk)
+
+
+def _expected_shapes(config: AdapterConfig, loaded: LoadedModel) -> dict[str, tuple[int, ...]]:
+    """The shapes of A [r, in] and B [out, r] for each module that the adapter is for, under PEFT's names."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, module in loaded.model.named_modules():
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in config.target_modules:
+            num_out, num_in = module.weight.shape
+            shapes[f"base_model.model.{name}.lora_A.weight"] = (config.r, num_in)
+            shapes[f"base_model.model.{name}.lora_B.weight"] = (num_out, config.r)
+    return shapes
+
+
+def _found_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(path, framework="pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise BadAdapter(f"{_WEIGHTS} in the adapter tar can't be read: {error}") from error

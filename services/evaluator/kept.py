@@ -1,0 +1,77 @@
+"""Answers of base models, computed once and kept on disk. The folder may be emptied at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+_FORMAT = 1
+
+
+class _Entry(BaseModel):
+    """`sha256` is that of the answer: whatever damaged the file shows in it."""
+
+    sha256: str
+    answer: str
+
+
+class KeptAnswers:
+    """A folder of answers. An entry that can't be read counts as absent, and is written anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> str | None:
+        """Return the answer kept under a key, or None."""
+        path = self._path(key)
+        try:
+            entry = _Entry.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            structlog.get_logger().warning("kept_answer_unreadable", path=str(path), reason=str(error))
+            return None
+        if entry.sha256 != _sha256(entry.answer):
+            structlog.get_logger().warning("kept_answer_damaged", path=str(path))
+            return None
+        return entry.answer
+
+    def keep(self, key: str, answer: str) -> None:
+        """Keep an answer. Where the disk does not take it, it is computed again the next time."""
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _publish(path, _Entry(sha256=_sha256(answer), answer=answer).model_dump_json())
+        except OSError as error:
+            structlog.get_logger().warning("answer_not_kept", path=str(path), reason=str(error))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
+
+
+def answer_key(base_digest: str, decoding: str, prompt_ids: Sequence[int]) -> str:
+    """Return the key of an answer: everything that a greedy answer depends on, as one sha256."""
+    return _sha256(json.dumps([_FORMAT, base_digest, decoding, list(prompt_ids)]))
+
+
+def _publish(path: Path, text: str) -> None:
+    # No fsync: what a power cut spoils is found by its digest and computed again.
+    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,23 @@
+"""Settings of the evaluator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once from ROLEKEEPER_* at start."""
+
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+
+    service_token: str
+    store_dir: Path
+    cache_dir: Path
+    models: Path | None = None
+    evaluator_host: str = "127.0.0.1"
+    evaluator_port: int = Field(default=8002, ge=0, le=65535)
+    evaluator_preload: str | None = Field(default=None, description="Base model to load before the first request")
+    log_level: str = "INFO"
