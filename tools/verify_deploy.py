@@ -8,6 +8,7 @@ The last line is "N passed, N failed"; the exit code is 0 only when nothing fail
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -22,6 +23,14 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 KUSTOMIZATIONS = ("k8s/base", "k8s/overlays/a100", "k8s/secrets")
+PROCESSES = {
+    "migrate": "migrations",
+    "gateway": "gateway",
+    "conductor": "services/conductor",
+    "trainer": "services/trainer",
+    "scorer": "services/scorer",
+    "evaluator": "services/evaluator",
+}
 POD_OWNERS = {"Deployment", "StatefulSet", "Job"}
 SETTING = re.compile(r"\bROLEKEEPER_[A-Z0-9_]+\b")
 COMMAND_SECONDS = 120
@@ -176,7 +185,7 @@ def missing_names(manifests: list[dict[str, Any]]) -> Iterator[str]:
         if manifest["kind"] not in POD_OWNERS:
             continue
         pod = manifest["spec"]["template"]["spec"]
-        wanted = [("ConfigMap", source["configMapRef"]["name"]) for source in pod["containers"][0]["envFrom"]]
+        wanted = [("ConfigMap", source["configMapRef"]["name"]) for source in pod["containers"][0].get("envFrom", [])]
         wanted += [
             ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
             for volume in pod.get("volumes", [])
@@ -199,12 +208,46 @@ def check_settings() -> Iterator[Check]:
     yield Check("settings explained in docs/operations.md", "; ".join(sorted(unknown)))
 
 
+def read_settings(file: Path) -> dict[str, bool]:
+    """The environment variables that the Settings class in `file` reads, and whether each must be given."""
+    classes = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)]
+    fields = [node for cls in classes for node in cls.body if isinstance(node, ast.AnnAssign)]
+    return {
+        f"ROLEKEEPER_{field.target.id.upper()}": field.value is None
+        for field in fields
+        if isinstance(field.target, ast.Name)
+    }
+
+
+def wrong_settings(process: str, fields: dict[str, bool], given: set[str]) -> Iterator[str]:
+    """Settings that a process is given and does not read, and those that it must be given and is not."""
+    yield from (f"{process} does not read {name}" for name in sorted(given - fields.keys()))
+    required = {name for name, must in fields.items() if must}
+    yield from (f"{process} is not given {name}" for name in sorted(required - given))
+
+
+def check_processes() -> Iterator[Check]:
+    """Every process is given the settings that its code reads, all of them are explained, and no other is given."""
+    services = (yaml.safe_load(render_compose(COMPOSE_FILES[0]).text) or {}).get("services", {})
+    explained = set(SETTING.findall((ROOT / "docs/operations.md").read_text()))
+    for process, folder in PROCESSES.items():
+        file = ROOT / folder / "settings.py"
+        fields = read_settings(file) if file.is_file() else {}
+        given = {name for name in services.get(process, {}).get("environment", {}) if SETTING.fullmatch(name)}
+        # The images set the folders for all of their processes; a process may leave one unread.
+        given |= {name for name in fields if name.endswith("_DIR")}
+        problems = [*wrong_settings(process, fields, given)]
+        problems += [f"{name} is not explained in docs/operations.md" for name in sorted(fields.keys() - explained)]
+        yield Check(f"settings of {process}", "; ".join(problems))
+
+
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     check_dockerfiles,
     check_yaml,
     check_compose,
     check_manifests,
     check_settings,
+    check_processes,
 )
 
 

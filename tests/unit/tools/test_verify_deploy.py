@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,20 @@ def test_every_setting_of_the_deployment_files_is_explained() -> None:
     assert [check.problem for check in verify_deploy.check_settings()] == [""]
 
 
+def test_a_setting_that_the_process_does_not_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.py"
+    file.write_text(
+        "class Settings(BaseSettings):\n    model_config = 1\n    redis_url: str\n    sweep_seconds: float = 5.0\n"
+    )
+    fields = verify_deploy.read_settings(file)
+    assert fields == {"ROLEKEEPER_REDIS_URL": True, "ROLEKEEPER_SWEEP_SECONDS": False}
+    problems = list(verify_deploy.wrong_settings("conductor", fields, {"ROLEKEEPER_SWEEP_SECOND"}))
+    assert problems == [
+        "conductor does not read ROLEKEEPER_SWEEP_SECOND",
+        "conductor is not given ROLEKEEPER_REDIS_URL",
+    ]
+
+
 def test_compose_and_kubernetes_give_each_process_the_same_settings() -> None:
     compose = yaml.safe_load((verify_deploy.ROOT / "docker-compose.yml").read_text())["services"]
     for process in ("gateway", "conductor", "trainer", "scorer", "evaluator"):
@@ -105,5 +120,5 @@ def test_compose_and_kubernetes_give_each_process_the_same_settings() -> None:
         own = {entry["name"] for entry in container["env"]}
         shared = {"ROLEKEEPER_LOG_LEVEL"}
         if len(container["envFrom"]) > 1:
-            shared |= {"ROLEKEEPER_LEASE_SECONDS", "ROLEKEEPER_HEARTBEAT_SECONDS", "ROLEKEEPER_SWEEP_SECONDS"}
+            shared |= {"ROLEKEEPER_LEASE_SECONDS", "ROLEKEEPER_HEARTBEAT_SECONDS"}
         assert own | shared == set(compose[process]["environment"])
