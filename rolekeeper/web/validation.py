@@ -40,15 +40,25 @@ def error_items(
     """Return the first 20 pydantic errors as items. `prefix` is where the validated value lies in the request."""
     return tuple(
         ErrorItem(pointer=pointer([*prefix, *error["loc"]]), detail=describe(error), line=line)
-        for error in errors[:MAX_PROBLEMS]
+        for error in _direct(errors)[:MAX_PROBLEMS]
     )
 
 
 def request_items(errors: Sequence[Mapping[str, Any]]) -> tuple[ErrorItem, ...]:
     """Return FastAPI's errors as items: body errors point into the body, others at /query/NAME and the like."""
     items = []
-    for error in errors[:MAX_PROBLEMS]:
+    for error in _direct(errors)[:MAX_PROBLEMS]:
         kind, *rest = error["loc"]
         where = [kind, *rest] if kind in PARAMETER_KINDS else rest
         items.append(ErrorItem(pointer=pointer(where), detail=describe(error)))
     return tuple(items)
+
+
+def _direct(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out lists that are "too short" only because their items are wrong, which is said of the items already."""
+    return [error for error in errors if not (error["type"] == "too_short" and _was_long_enough(error))]
+
+
+def _was_long_enough(error: Mapping[str, Any]) -> bool:
+    given = error.get("input")
+    return isinstance(given, list | tuple) and len(given) >= int(error["ctx"]["min_length"])

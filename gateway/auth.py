@@ -1,0 +1,29 @@
+"""Bearer key to owner."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from gateway.resources import Resources
+from rolekeeper.errors import Unauthorized
+from rolekeeper.jobs import service
+
+Credentials = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Depends(HTTPBearer(scheme_name="API key", description="A key such as rk_...", auto_error=False)),
+]
+
+
+def find_caller(request: Request, credentials: Credentials) -> str:
+    """Return the owner of the bearer key. Raises Unauthorized.
+
+    It uses a transaction of its own, so that no connection is held while a body is uploaded.
+    """
+    if credentials is None:
+        raise Unauthorized("send your API key as `Authorization: Bearer rk_...`")
+    resources: Resources = request.app.state.resources
+    with resources.database.transaction() as session:
+        return service.find_owner(session, credentials.credentials)

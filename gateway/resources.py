@@ -1,0 +1,39 @@
+"""What the routes work with, made once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.settings import Settings
+from rolekeeper.artifacts.store import Store
+from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.queue import Hints
+from rolekeeper.lm.catalog import ModelEntry, load_catalog
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Database, artifact store, queue and allow-list."""
+
+    settings: Settings
+    database: Database
+    store: Store
+    hints: Hints
+    catalog: Mapping[str, ModelEntry]
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.hints.close()
+        self.database.dispose()
+
+
+def open_resources(settings: Settings) -> Resources:
+    """Return the resources. Nothing connects before it is used, so the process starts while Postgres is away."""
+    return Resources(
+        settings=settings,
+        database=Database(settings.database_url, settings.database_pool_size),
+        store=Store(settings.store_dir),
+        hints=Hints(settings.redis_url),
+        catalog=load_catalog(settings.models_path),
+    )

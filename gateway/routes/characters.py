@@ -1,0 +1,50 @@
+"""/v1/characters."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, SessionDep, StoreDep
+from gateway.documents import CHARACTER_BODY, DOWNLOAD_ERRORS
+from gateway.uploads import BodyDep, keep_character
+from rolekeeper.contracts.characters import Character
+from rolekeeper.contracts.problems import Page
+from rolekeeper.jobs import service
+from rolekeeper.web.errors import problem_responses
+
+router = APIRouter(prefix="/v1/characters", tags=["characters"], responses=problem_responses(*DOWNLOAD_ERRORS))
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_character",
+    summary="Submit a character",
+    responses=problem_responses(413),
+    openapi_extra=CHARACTER_BODY,
+)
+def create_character(
+    session: SessionDep, store: StoreDep, caller: CallerDep, body: BodyDep, response: Response
+) -> Character:
+    """Send a role profile and its dialogues, or the id of an uploaded file of dialogues.
+
+    System messages before the first turn are left out, since the profile takes their place; `notes` says how many.
+    """
+    new = keep_character(session, store, caller, body)
+    character = service.create_character(session, caller, new)
+    response.headers["location"] = f"/v1/characters/{character.id}"
+    return character
+
+
+@router.get("", operation_id="list_characters", summary="List characters, newest first")
+def list_characters(
+    session: SessionDep, caller: CallerDep, after: AfterQuery = None, limit: LimitQuery = 20
+) -> Page[Character]:
+    """One page of the characters of this key's owner."""
+    return service.list_characters(session, caller, after, limit)
+
+
+@router.get("/{character_id}", operation_id="get_character", summary="Get a character")
+def get_character(session: SessionDep, caller: CallerDep, character_id: IdPath) -> Character:
+    """One character, without its dialogues."""
+    return service.get_character(session, caller, character_id)

@@ -1,0 +1,65 @@
+"""/v1/files, in OpenAI's shape."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import FileResponse
+
+from gateway.conditional import download
+from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, SessionDep, StoreDep
+from gateway.documents import DOWNLOAD_ERRORS, FILE_BODY
+from gateway.uploads import PURPOSE, UploadDep, keep_file
+from rolekeeper.contracts.artifacts import Artifact
+from rolekeeper.contracts.characters import UploadedFile
+from rolekeeper.contracts.problems import Page
+from rolekeeper.jobs import service
+from rolekeeper.web.errors import problem_responses
+
+router = APIRouter(prefix="/v1/files", tags=["files"], responses=problem_responses(*DOWNLOAD_ERRORS))
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_file",
+    summary="Upload dialogues",
+    responses=problem_responses(413),
+    openapi_extra=FILE_BODY,
+)
+def create_file(session: SessionDep, store: StoreDep, caller: CallerDep, upload: UploadDep) -> UploadedFile:
+    """Upload dialogues as JSONL: one `{"messages": [...]}` per line, at most 256 KiB each and 256 MiB in all.
+
+    The whole file is checked before anything is kept; what is wrong comes back with its line.
+    """
+    artifact = keep_file(store, upload)
+    return service.create_file(session, caller, upload.filename, PURPOSE, artifact)
+
+
+@router.get("", operation_id="list_files", summary="List files, newest first")
+def list_files(
+    session: SessionDep, caller: CallerDep, after: AfterQuery = None, limit: LimitQuery = 20
+) -> Page[UploadedFile]:
+    """One page of the files of this key's owner."""
+    return service.list_files(session, caller, after, limit)
+
+
+@router.get("/{file_id}", operation_id="get_file", summary="Get a file's description")
+def get_file(session: SessionDep, caller: CallerDep, file_id: IdPath) -> UploadedFile:
+    """Name, size and digest of one file."""
+    return service.get_file(session, caller, file_id)
+
+
+@router.get(
+    "/{file_id}/content",
+    operation_id="get_file_content",
+    summary="Download a file",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/jsonl": {}}}, 206: {"description": "The range that was asked for"}},
+)
+def get_file_content(
+    request: Request, session: SessionDep, store: StoreDep, caller: CallerDep, file_id: IdPath
+) -> Response:
+    """The bytes as they were uploaded. Ranges and If-None-Match work."""
+    file = service.get_file(session, caller, file_id)
+    artifact = Artifact(sha256=file.sha256, bytes=file.bytes)
+    return download(request, store, artifact, file.filename, "application/jsonl")

@@ -1,0 +1,131 @@
+"""Bodies in, artifacts out: what is wrong anywhere is refused whole, and leaves no byte behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, BinaryIO, NamedTuple
+
+from fastapi import Depends, Request
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData, UploadFile
+
+from gateway.dependencies import CallerDep
+from gateway.dialogues import Intake, Problems, Where
+from gateway.parsing import parse_object
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.artifacts import Artifact
+from rolekeeper.contracts.characters import CharacterCreate
+from rolekeeper.contracts.problems import ErrorItem
+from rolekeeper.jobs import service
+from rolekeeper.jobs.service import NewCharacter
+from rolekeeper.web.body_limit import MEBIBYTE, BodyLimits
+from rolekeeper.web.validation import error_items
+
+MAX_FILE_BYTES = 256 * MEBIBYTE
+# Room for the multipart headers around the file.
+LIMITS = BodyLimits(
+    max_bytes=MEBIBYTE, by_path={"/v1/characters": 64 * MEBIBYTE, "/v1/files": MAX_FILE_BYTES + 64 * 1024}
+)
+PURPOSE = "fine-tune"
+MAX_FILENAME_CHARS = 255
+
+
+class Upload(NamedTuple):
+    """An uploaded file that was not looked into yet."""
+
+    filename: str
+    content: BinaryIO
+
+
+async def read_body(request: Request, _caller: CallerDep) -> bytes:
+    """Return the body, once the caller is known: strangers can't make us hold megabytes."""
+    return await request.body()
+
+
+async def read_upload(request: Request, _caller: CallerDep) -> AsyncIterator[Upload]:
+    """Yield the uploaded file of a multipart body, once the caller is known; its parts go to a temporary file."""
+    async with request.form(max_files=1, max_fields=8) as form:
+        yield _find_upload(form)
+
+
+BodyDep = Annotated[bytes, Depends(read_body)]
+UploadDep = Annotated[Upload, Depends(read_upload)]
+
+
+def keep_file(store: Store, upload: Upload) -> Artifact:
+    """Check a JSONL file and keep its bytes as they are. Raises InvalidInput."""
+    intake = Intake()
+    for _ in intake.take_file(upload.content):
+        pass
+    intake.finish("/file")
+    upload.content.seek(0)
+    with store.publish() as writer:
+        while chunk := upload.content.read(MEBIBYTE):
+            writer.write(chunk)
+    return writer.artifact
+
+
+def keep_character(session: Session, store: Store, owner: str, body: bytes) -> NewCharacter:
+    """Check a character and keep its dialogues. Raises InvalidInput, and NotFound for an unknown file."""
+    given = parse_object(body)
+    dialogues = given.pop("dialogues", None)
+    head = _check_head(given, dialogues)
+    intake = Intake()
+    with store.publish() as writer:
+        if head.dialogue_file is None:
+            for index, dialogue in enumerate(dialogues):
+                writer.write(intake.take(dialogue, Where(("dialogues", index))) + b"\n")
+        else:
+            file = service.get_file(session, owner, head.dialogue_file)
+            with store.path(file.sha256).open("rb") as source:
+                for line in intake.take_file(source):
+                    writer.write(line + b"\n")
+        intake.finish("/dialogue_file" if head.dialogue_file else "/dialogues")
+    return NewCharacter(
+        head.name, head.profile, writer.artifact, intake.num_dialogues, intake.num_messages, intake.notes
+    )
+
+
+def _check_head(given: dict[str, Any], dialogues: object) -> CharacterCreate:
+    """Check all but the dialogues themselves, which may be many: those are taken in one by one. Raises InvalidInput."""
+    problems = Problems()
+    if (dialogues is None) == (given.get("dialogue_file") is None):
+        detail = "send exactly one of `dialogues` and `dialogue_file` (the id of an uploaded file)"
+        problems.add(ErrorItem(pointer="/dialogues", detail=detail))
+    elif dialogues is not None and not isinstance(dialogues, list):
+        problems.add(ErrorItem(pointer="/dialogues", detail="must be a list of {messages: [...]}"))
+    for name in ("name", "profile"):
+        problems.add(*_text_problems(name, given.get(name)))
+    try:
+        head = CharacterCreate.model_validate(given)
+    except ValidationError as error:
+        raise problems.with_more(error_items(error.errors(include_url=False))) from error
+    problems.raise_if_any()
+    return head
+
+
+def _text_problems(name: str, text: object) -> Iterator[ErrorItem]:
+    if isinstance(text, str) and text and not text.strip():
+        yield ErrorItem(pointer=f"/{name}", detail="is blank; it needs text")
+    if isinstance(text, str) and "\0" in text:
+        yield ErrorItem(pointer=f"/{name}", detail="holds a NUL character (U+0000); remove it")
+
+
+def _find_upload(form: FormData) -> Upload:
+    problems = Problems()
+    file, purpose = form.get("file"), form.get("purpose")
+    if purpose != PURPOSE:
+        detail = f"must be {PURPOSE!r}: the only files taken are dialogues as JSONL"
+        problems.add(ErrorItem(pointer="/purpose", detail=detail))
+    if not isinstance(file, UploadFile):
+        detail = "is missing: send multipart/form-data with the parts `file` and `purpose`"
+        raise problems.with_more([ErrorItem(pointer="/file", detail=detail)])
+    problems.raise_if_any()
+    return Upload(_clean_filename(file.filename), file.file)
+
+
+def _clean_filename(given: str | None) -> str:
+    """Return the last part of the name without control characters: it is shown and sent back, never opened."""
+    last = (given or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in last if char.isprintable())[:MAX_FILENAME_CHARS] or "dialogues.jsonl"
