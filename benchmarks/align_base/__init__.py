@@ -1,0 +1,1 @@
+"""A seeded recipe that gives the small base model a habit of refusing harmful requests."""
