@@ -45,12 +45,13 @@ class Work(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a finished stage made."""
+    """What a finished stage made, and the progress that it ended with."""
 
     kind: ArtifactKind
     artifact: Artifact
     message: str
     harmful_share: float | None = None
+    progress: Progress | None = None
 
 
 def claim(session: Session, job_id: str, stage: StageName, worker: str, lease_seconds: float) -> Claim | None:
@@ -135,6 +136,8 @@ def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
             attempt=held.attempt,
         )
     )
+    if outcome.progress is not None:
+        stage.progress = outcome.progress.model_dump(mode="json")
     if outcome.harmful_share is not None:
         job.harmful_share = outcome.harmful_share
     repository.add_event(session, held.job_id, f"{held.stage}.succeeded", outcome.message, attempt=held.attempt)

@@ -34,7 +34,6 @@ class Holding:
     def __init__(self, database: Database, held: Claim, work: Work, lease: Lease) -> None:
         self.held = held
         self.work = work
-        self.succeeded = False
         self._database = database
         self._lease = lease
         self._progress: Progress | None = None
@@ -70,8 +69,8 @@ class Holding:
         """Finish the stage. Outlives a Postgres that is away for a while. Raises ClaimLost."""
         self.check()
         self.stop()
-        self.settle(lambda session: claims.succeed(session, self.held, outcome))
-        self.succeeded = True
+        finished = outcome._replace(progress=self._progress)
+        self.settle(lambda session: claims.succeed(session, self.held, finished))
 
     def settle(self, change: Callable[[Session], None]) -> None:
         """Make the last change of this attempt, again and again until Postgres answers or the lease is over."""

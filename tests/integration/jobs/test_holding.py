@@ -40,8 +40,10 @@ def test_success_is_written_with_its_artifact(database: Database) -> None:
         assert holding is not None
         assert holding.work.profile.name == "Vesna"
         assert holding.work.request_id == "req-1"
+        holding.report(Progress(done=2, total=2, unit="samples"))
         holding.succeed(OUTCOME)
     job = read(database, job_id)
+    assert job.stages[0].progress == Progress(done=2, total=2, unit="samples")
     assert [stage.status for stage in job.stages] == [Status.SUCCEEDED, Status.QUEUED, Status.PENDING]
     assert job.harmful_share == 0.25
 
