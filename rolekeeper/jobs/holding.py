@@ -17,6 +17,8 @@ from rolekeeper.errors import ClaimLost, JobCancelled, RolekeeperError, StageFai
 from rolekeeper.jobs import claims
 from rolekeeper.jobs.claims import Claim, Outcome, Work
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.queue import Hints
+from rolekeeper.jobs.states import next_stage
 
 FUSE_SHARE = 0.8
 
@@ -28,14 +30,24 @@ class Lease(NamedTuple):
     heartbeat_seconds: float
 
 
+class Worker(NamedTuple):
+    """Who takes stages, and by what means."""
+
+    name: str
+    database: Database
+    hints: Hints
+    lease: Lease
+
+
 class Holding:
     """A claimed stage: the worker reports progress, and a thread beside it keeps the lease and hears of a cancel."""
 
-    def __init__(self, database: Database, held: Claim, work: Work, lease: Lease) -> None:
+    def __init__(self, worker: Worker, held: Claim, work: Work) -> None:
         self.held = held
         self.work = work
-        self._database = database
-        self._lease = lease
+        self._hints = worker.hints
+        self._database = worker.database
+        self._lease = worker.lease
         self._progress: Progress | None = None
         self._stop = threading.Event()
         self._interrupt: RolekeeperError | None = None
@@ -66,11 +78,14 @@ class Holding:
             raise self._interrupt
 
     def succeed(self, outcome: Outcome) -> None:
-        """Finish the stage. Outlives a Postgres that is away for a while. Raises ClaimLost."""
+        """Finish the stage and hint at the next. Outlives a Postgres that is away for a while. Raises ClaimLost."""
         self.check()
         self.stop()
         finished = outcome._replace(progress=self._progress)
         self.settle(lambda session: claims.succeed(session, self.held, finished))
+        following = next_stage(self.held.stage)
+        if following is not None:
+            self._hints.send(following, self.held.job_id, self.work.request_id)
 
     def settle(self, change: Callable[[Session], None]) -> None:
         """Make the last change of this attempt, again and again until Postgres answers or the lease is over."""
@@ -106,18 +121,18 @@ class Holding:
 
 
 @contextlib.contextmanager
-def hold(database: Database, job_id: str, stage: StageName, worker: str, lease: Lease) -> Iterator[Holding | None]:
+def hold(worker: Worker, job_id: str, stage: StageName) -> Iterator[Holding | None]:
     """Claim a stage and hold it while the block works. None if there is nothing to do.
 
     However the block ends, the stage ends with it: finished, failed, cancelled, or back in the queue.
     """
-    with database.transaction() as session:
-        held = claims.claim(session, job_id, stage, worker, lease.seconds)
+    with worker.database.transaction() as session:
+        held = claims.claim(session, job_id, stage, worker.name, worker.lease.seconds)
         work = claims.read_work(session, held) if held else None
     if held is None or work is None:
         yield None
         return
-    holding = Holding(database, held, work, lease)
+    holding = Holding(worker, held, work)
     holding.start()
     try:
         yield holding

@@ -14,8 +14,8 @@ from celery.signals import worker_process_init
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.jobs.db import Database
-from rolekeeper.jobs.holding import Holding, Lease, hold
-from rolekeeper.jobs.queue import task_name
+from rolekeeper.jobs.holding import Holding, Lease, Worker, hold
+from rolekeeper.jobs.queue import Hints, task_name
 from rolekeeper.logs import configure_logging
 from services.conductor import stages
 from services.conductor.remote import Remote
@@ -29,16 +29,19 @@ class Conductor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = Database(settings.database_url)
         self._store = Store(settings.store_dir)
-        self._lease = Lease(settings.lease_seconds, settings.heartbeat_seconds)
-        self._worker = f"{PROCESS}@{socket.gethostname()}:{os.getpid()}"
+        self._worker = Worker(
+            name=f"{PROCESS}@{socket.gethostname()}:{os.getpid()}",
+            database=Database(settings.database_url),
+            hints=Hints(settings.redis_url),
+            lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
+        )
 
     def run(self, job_id: str, stage: StageName) -> None:
         """Do a stage, if it is there to be done."""
         with (
             structlog.contextvars.bound_contextvars(job_id=job_id, stage=stage),
-            hold(self._database, job_id, stage, self._worker, self._lease) as holding,
+            hold(self._worker, job_id, stage) as holding,
         ):
             if holding is not None:
                 with structlog.contextvars.bound_contextvars(request_id=holding.work.request_id):

@@ -14,8 +14,8 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.jobs.db import Database
-from rolekeeper.jobs.holding import Lease, hold
-from rolekeeper.jobs.queue import task_name
+from rolekeeper.jobs.holding import Lease, Worker, hold
+from rolekeeper.jobs.queue import Hints, task_name
 from rolekeeper.logs import configure_logging
 from services.trainer.launch import Program
 from services.trainer.settings import Settings
@@ -29,17 +29,20 @@ class Trainer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = Database(settings.database_url, pool_size=2)
         self._store = Store(settings.store_dir)
-        self._lease = Lease(settings.lease_seconds, settings.heartbeat_seconds)
-        self._worker = f"{PROCESS}@{socket.gethostname()}:{os.getpid()}"
+        self._worker = Worker(
+            name=f"{PROCESS}@{socket.gethostname()}:{os.getpid()}",
+            database=Database(settings.database_url, pool_size=2),
+            hints=Hints(settings.redis_url),
+            lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
+        )
         self.program = Program()
 
     def run(self, job_id: str) -> None:
         """Train this job's adapter, if that is there to be done."""
         with (
             structlog.contextvars.bound_contextvars(job_id=job_id, stage=StageName.TRAIN),
-            hold(self._database, job_id, StageName.TRAIN, self._worker, self._lease) as holding,
+            hold(self._worker, job_id, StageName.TRAIN) as holding,
         ):
             if holding is not None:
                 with structlog.contextvars.bound_contextvars(request_id=holding.work.request_id):

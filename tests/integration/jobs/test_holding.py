@@ -14,12 +14,18 @@ from rolekeeper.errors import ClaimLost, JobCancelled, StageFailed, StageInterru
 from rolekeeper.jobs import service
 from rolekeeper.jobs.claims import Outcome
 from rolekeeper.jobs.db import Database
-from rolekeeper.jobs.holding import Holding, Lease, hold
+from rolekeeper.jobs.holding import Holding, Lease, Worker, hold
+from rolekeeper.jobs.queue import Hints
 from rolekeeper.jobs.rows import StageRow
 from tests.integration.jobs.conftest import OWNER, queue_job
 
 LEASE = Lease(seconds=5.0, heartbeat_seconds=0.05)
 OUTCOME = Outcome(ArtifactKind.SCORES, Artifact(sha256="c" * 64, bytes=3), "done", harmful_share=0.25)
+
+
+def worker(database: Database, lease: Lease = LEASE) -> Worker:
+    """A worker whose hints reach nobody: Redis is away, which must not matter."""
+    return Worker("w", database, Hints("redis://127.0.0.1:1/0"), lease)
 
 
 def read(database: Database, job_id: str) -> Job:
@@ -36,7 +42,7 @@ def wait_for_interrupt(holding: Holding) -> None:
 
 def test_success_is_written_with_its_artifact(database: Database) -> None:
     job_id = queue_job(database)
-    with hold(database, job_id, StageName.SCORE, "w", LEASE) as holding:
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
         assert holding is not None
         assert holding.work.profile.name == "Vesna"
         assert holding.work.request_id == "req-1"
@@ -50,7 +56,7 @@ def test_success_is_written_with_its_artifact(database: Database) -> None:
 
 def test_nothing_to_do_is_no_work(database: Database) -> None:
     job_id = queue_job(database)
-    with hold(database, job_id, StageName.TRAIN, "w", LEASE) as holding:
+    with hold(worker(database), job_id, StageName.TRAIN) as holding:
         assert holding is None
 
 
@@ -64,7 +70,7 @@ def test_nothing_to_do_is_no_work(database: Database) -> None:
 )
 def test_a_failure_reaches_the_row(database: Database, error: Exception, status: Status, code: str | None) -> None:
     job_id = queue_job(database)
-    with hold(database, job_id, StageName.SCORE, "w", LEASE):
+    with hold(worker(database), job_id, StageName.SCORE):
         raise error
     job = read(database, job_id)
     assert job.stages[0].status == status
@@ -74,7 +80,7 @@ def test_a_failure_reaches_the_row(database: Database, error: Exception, status:
 def test_the_heartbeat_keeps_the_lease_and_shows_progress(database: Database) -> None:
     job_id = queue_job(database)
     progress = Progress(done=1, total=4, unit="samples")
-    with hold(database, job_id, StageName.SCORE, "w", Lease(0.5, 0.05)) as holding:
+    with hold(worker(database, Lease(0.5, 0.05)), job_id, StageName.SCORE) as holding:
         assert holding is not None
         holding.report(progress)
         time.sleep(1.5)
@@ -86,7 +92,7 @@ def test_the_heartbeat_keeps_the_lease_and_shows_progress(database: Database) ->
 
 def test_a_cancel_stops_the_work(database: Database) -> None:
     job_id = queue_job(database)
-    with hold(database, job_id, StageName.SCORE, "w", LEASE) as holding:
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
         assert holding is not None
         with database.transaction() as session:
             service.request_cancel(session, OWNER, job_id)
@@ -98,7 +104,7 @@ def test_a_cancel_stops_the_work(database: Database) -> None:
 
 def test_a_lost_lease_stops_the_work_and_writes_nothing(database: Database) -> None:
     job_id = queue_job(database)
-    with hold(database, job_id, StageName.SCORE, "w", LEASE) as holding:
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
         assert holding is not None
         with database.transaction() as session:
             past = func.clock_timestamp() - timedelta(seconds=1)
@@ -114,7 +120,7 @@ def test_a_lost_lease_stops_the_work_and_writes_nothing(database: Database) -> N
 def test_cut_connections_are_survived(database: Database, database_url: str) -> None:
     job_id = queue_job(database)
     other = Database(database_url)
-    with hold(database, job_id, StageName.SCORE, "w", LEASE) as holding:
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
         assert holding is not None
         for _ in range(5):
             with other.transaction() as session:
