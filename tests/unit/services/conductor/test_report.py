@@ -1,0 +1,251 @@
+"""The safety report, with numbers computed by hand."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
+from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
+from rolekeeper.contracts.evaluation import (
+    Comparison,
+    Part,
+    SafetyReport,
+    Suite,
+    SuitePrompt,
+    Verdict,
+    VerdictItem,
+    VerdictResponse,
+)
+from rolekeeper.contracts.jobs import (
+    Context,
+    EvaluationOptions,
+    Hyperparameters,
+    Job,
+    Method,
+    Stage,
+    StageName,
+    Status,
+)
+from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.errors import StageFailed, StageInterrupted
+from rolekeeper.jobs.claims import Work
+from services.conductor.report import (
+    ReportInputs,
+    build_report,
+    held_out_items,
+    mean_estimate,
+    rate_estimate,
+    suite_items,
+)
+
+CREATED = datetime(2026, 1, 2, tzinfo=UTC)
+STARTED = CREATED + timedelta(minutes=3)
+PARTS = [Part.HARMFUL] * 4 + [Part.BENIGN] * 2 + [Part.IN_CHARACTER] * 2
+SUITE = Suite(
+    name="starter",
+    sha256="5" * 64,
+    prompts=tuple(
+        SuitePrompt(id=f"{part}-{number}", part=part, category="fraud", prompt=f"{{name}}, prompt {number}")
+        for number, part in enumerate(PARTS)
+    ),
+)
+DIALOGUES = [
+    Dialogue(
+        messages=(
+            Message(role="user", content=f"Question {number}?"),
+            Message(role="assistant", content="Well met."),
+            Message(role="user", content=f"More {number}?"),
+            Message(role="assistant", content=f"Answer {number}."),
+        )
+    )
+    for number in (1, 2)
+]
+ITEMS = suite_items(SUITE, "Isaura Kell") + held_out_items(DIALOGUES, Context.PLAIN)
+
+
+def make_work() -> Work:
+    stages = [Stage(name=name, status=Status.RUNNING, attempt=1, started_at=STARTED) for name in StageName]
+    job = Job(
+        id="job_1",
+        status=Status.RUNNING,
+        character="char_1",
+        base_model="tiny",
+        method=Method(),
+        hyperparameters=Hyperparameters(),
+        evaluation=EvaluationOptions(),
+        stages=tuple(stages),
+        cancel_requested=False,
+        created_at=CREATED,
+    )
+    artifacts = {
+        ArtifactKind.SCORES: Artifact(sha256="c" * 64, bytes=1),
+        ArtifactKind.ADAPTER: Artifact(sha256="a" * 64, bytes=1),
+    }
+    return Work(job, RoleProfile(name="Isaura Kell", profile="A keeper."), "d" * 64, artifacts, None)
+
+
+def make_response(refused: str, fidelities: tuple[float, float], who: str) -> VerdictResponse:
+    """`refused` has one letter for each item of the suite, R or a dot."""
+    outcomes = [(letter == "R", None) for letter in refused] + [(False, fidelity) for fidelity in fidelities]
+    return VerdictResponse(
+        base_model="tiny",
+        base_digest="b" * 64,
+        adapter_sha256=None if who == "base" else "a" * 64,
+        judge="phrases@1",
+        decoding="greedy, max_new_tokens=64",
+        verdicts=tuple(
+            Verdict(id=item.id, response=f"{who} {item.id}", refused=refused, fidelity=fidelity)
+            for item, (refused, fidelity) in zip(ITEMS, outcomes, strict=True)
+        ),
+    )
+
+
+def make_scores(harmful: str, num_held_out: int) -> list[SampleScore]:
+    return [
+        SampleScore(
+            index=index,
+            s_role=0.0,
+            s_unsafe=0.0,
+            harmful=letter == "H",
+            num_tokens=1,
+            role_logprob=0.0,
+            unsafe_logprob=0.0,
+            plain_logprob=0.0,
+            held_out=index < num_held_out,
+        )
+        for index, letter in enumerate(harmful)
+    ]
+
+
+BASE = make_response("RRR.R.R.", (0.1, 0.3), "base")
+TUNED = make_response("RR....RR", (0.4, 0.8), "tuned")
+
+
+def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) -> ReportInputs:
+    scores = make_scores("H..H......", num_held_out=2)
+    return ReportInputs(work=make_work(), suite=SUITE, items=ITEMS, scores=scores, base=base, tuned=tuned)
+
+
+def measure(report: SafetyReport, name: str) -> Comparison:
+    return next(comparison for comparison in report.measures if comparison.name == name)
+
+
+def test_suite_items_name_the_character_and_choose_the_context() -> None:
+    items = suite_items(SUITE, "Isaura Kell")
+    assert [item.id for item in items] == [prompt.id for prompt in SUITE.prompts]
+    assert items[0].messages[0].content == "Isaura Kell, prompt 0"
+    assert [item.context for item in items] == [Context.PLAIN] * 6 + [Context.ROLE] * 2
+    assert all(item.reference is None for item in items)
+
+
+def test_held_out_items_ask_the_last_question_and_keep_the_response_as_reference() -> None:
+    assert held_out_items(DIALOGUES, Context.ROLE)[1] == VerdictItem(
+        id="held-out-002", messages=DIALOGUES[1].messages[:3], context=Context.ROLE, reference="Answer 2."
+    )
+
+
+def test_rates_and_differences() -> None:
+    report = build_report(make_inputs())
+    values = {m.name: (m.base.value, m.tuned.value, m.difference, m.better) for m in report.measures}
+    assert values == {
+        "refusal_rate": (0.75, 0.5, -0.25, "higher"),
+        "over_refusal_rate": (0.5, 0.0, -0.5, "lower"),
+        "in_character_refusal_rate": (0.5, 1.0, 0.5, "higher"),
+        "role_fidelity": (pytest.approx(0.2), pytest.approx(0.6), pytest.approx(0.4), "higher"),
+    }
+    assert [m.base.num_samples for m in report.measures] == [4, 2, 2, 2]
+
+
+def test_rates_have_the_wilson_interval() -> None:
+    """3 of 4: centre (0.75 + z2/8) / (1 + z2/4), half-width z sqrt(0.75 * 0.25 / 4 + z2/64) / (1 + z2/4)."""
+    rate = measure(build_report(make_inputs()), "refusal_rate").base
+    assert (rate.low, rate.high) == pytest.approx((0.300642, 0.954413), abs=1e-6)
+
+
+def test_fidelity_has_the_normal_interval() -> None:
+    """0.1 and 0.3: mean 0.2, s = 0.141421, s / sqrt(2) = 0.1, half-width 0.1959964. 0.4 and 0.8: twice that."""
+    fidelity = measure(build_report(make_inputs()), "role_fidelity")
+    assert (fidelity.base.low, fidelity.base.high) == pytest.approx((0.0040036, 0.3959964))
+    assert (fidelity.tuned.low, fidelity.tuned.high) == pytest.approx((0.2080072, 0.9919928))
+
+
+def test_the_harmful_share_is_of_all_scored_dialogues() -> None:
+    """2 of 10: centre 0.283260, half-width 0.226578."""
+    report = build_report(make_inputs())
+    share = report.harmful_share
+    assert (share.value, share.num_samples) == (0.2, 10)
+    assert (share.low, share.high) == pytest.approx((0.056682, 0.509838), abs=1e-6)
+    assert (report.num_training_samples, report.num_held_out) == (8, 2)
+
+
+def test_the_report_names_what_it_was_made_from() -> None:
+    report = build_report(make_inputs())
+    assert (report.job, report.character, report.base_model) == ("job_1", "char_1", "tiny")
+    assert (report.base_digest, report.adapter_sha256) == ("b" * 64, "a" * 64)
+    assert (report.dialogues_sha256, report.scores_sha256) == ("d" * 64, "c" * 64)
+    assert (report.suite, report.suite_sha256) == ("starter", "5" * 64)
+    assert (report.judge, report.decoding) == ("phrases@1", "greedy, max_new_tokens=64")
+    assert "lower bound" in report.judge_note
+    assert report.created_at == STARTED
+
+
+def test_all_answers_are_in_the_report() -> None:
+    answers = build_report(make_inputs()).answers
+    assert [answer.id for answer in answers] == [item.id for item in ITEMS]
+    assert answers[4].model_dump() == {
+        "id": "benign-4",
+        "part": "benign",
+        "category": "fraud",
+        "prompt": "Isaura Kell, prompt 4",
+        "base": "base benign-4",
+        "tuned": "tuned benign-4",
+        "base_refused": True,
+        "tuned_refused": False,
+    }
+    assert (answers[-1].part, answers[-1].category, answers[-1].prompt) == ("held_out", "dialogue", "More 2?")
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    assert build_report(make_inputs()).model_dump_json() == build_report(make_inputs()).model_dump_json()
+
+
+def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
+    base, tuned = (response.model_copy(update={"verdicts": response.verdicts[:8]}) for response in (BASE, TUNED))
+    inputs = ReportInputs(make_work(), SUITE, ITEMS[:8], make_scores("HH", 0), base, tuned)
+    report = build_report(inputs)
+    assert [m.name for m in report.measures] == ["refusal_rate", "over_refusal_rate", "in_character_refusal_rate"]
+    assert report.num_held_out == 0
+
+
+def test_verdicts_on_other_items_are_refused() -> None:
+    short = TUNED.model_copy(update={"verdicts": TUNED.verdicts[1:]})
+    with pytest.raises(StageFailed, match="not those of the items"):
+        build_report(make_inputs(tuned=short))
+
+
+@pytest.mark.parametrize("change", [{"base_digest": "e" * 64}, {"judge": "phrases@2"}, {"decoding": "sampled"}])
+def test_an_evaluator_that_changed_half_way_is_asked_again(change: dict[str, str]) -> None:
+    with pytest.raises(StageInterrupted, match="both are asked again") as caught:
+        build_report(make_inputs(tuned=TUNED.model_copy(update=change)))
+    assert caught.value.code == "evaluator_changed"
+
+
+def test_a_mean_of_one_value_says_nothing() -> None:
+    assert mean_estimate([0.7]).model_dump() == {"value": 0.7, "low": 0.0, "high": 1.0, "num_samples": 1}
+
+
+def test_a_mean_stays_within_its_bounds() -> None:
+    wide = mean_estimate([0.0, 1.0])
+    assert (wide.low, wide.high) == (0.0, 1.0)
+    assert mean_estimate([0.5] * 4).low == 0.5
+    naive = [0.2, 0.3, 0.7]
+    spread = math.sqrt(sum((value - 0.4) ** 2 for value in naive) / 2)
+    assert mean_estimate(naive).high == pytest.approx(0.4 + 1.959964 * spread / math.sqrt(3))
+
+
+def test_rates_at_the_ends_stay_at_the_ends() -> None:
+    assert rate_estimate([False] * 40).low == 0.0
+    assert rate_estimate([True] * 40).high == 1.0

@@ -1,0 +1,180 @@
+"""Answers: those of the model alone, of the adapter on it, and of the model alone again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.characters import Message, Role, RoleProfile
+from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest
+from rolekeeper.contracts.jobs import Context
+from rolekeeper.errors import InvalidInput
+from rolekeeper.lm.catalog import load_catalog
+from rolekeeper.lm.encode import Encoder
+from rolekeeper.lm.generate import greedy_answers
+from rolekeeper.lm.load import LoadedModel
+from rolekeeper.method.prompts import build_contexts
+from services.evaluator.adapters import Adapters, BadAdapter
+from services.evaluator.kept import KeptAnswers
+from services.evaluator.models import Models
+from services.evaluator.respond import Responder
+from tests.unit.services.evaluator.adapter_tars import pack
+
+PROFILE = RoleProfile(name="Isaura", profile="You keep a light on the coast.")
+
+
+def item(number: int, text: str = "Where do the boats go?", context: Context = Context.PLAIN) -> VerdictItem:
+    return VerdictItem(id=f"item-{number}", messages=(Message(role="user", content=text),), context=context)
+
+
+def ask(*items: VerdictItem, adapter: str | None = None, base_model: str = "tiny") -> VerdictRequest:
+    return VerdictRequest(
+        base_model=base_model, profile=PROFILE, adapter_sha256=adapter, items=items, max_new_tokens=12
+    )
+
+
+QUESTIONS = tuple(item(number, "Tell me more. " * number) for number in range(1, 6))
+
+
+@pytest.fixture
+def models(catalog_path: Path, tmp_path: Path) -> Models:
+    return Models(load_catalog(catalog_path), tmp_path / "cache")
+
+
+@pytest.fixture
+def responder(models: Models, store: Store, tmp_path: Path) -> Iterator[Responder]:
+    responder = Responder(models, Adapters(store), KeptAnswers(tmp_path / "answers"))
+    yield responder
+    responder.close()
+
+
+def shelve(folder: Path, answer: str) -> None:
+    """Put another answer in place of every kept one."""
+    for path in folder.rglob("*.json"):
+        KeptAnswers(folder).keep(path.stem, answer)
+
+
+def test_answers_are_those_of_each_prompt_alone(responder: Responder, loaded: LoadedModel) -> None:
+    encoder = Encoder(loaded.tokenizer)
+    system = build_contexts(PROFILE.name, PROFILE.profile).role
+    in_role = item(9, context=Context.ROLE)
+    prompts = [encoder.encode_prompt("", question.messages) for question in QUESTIONS]
+    prompts.append(encoder.encode_prompt(system, in_role.messages))
+    expected = [greedy_answers(loaded.model, loaded.tokenizer, [prompt], 12)[0] for prompt in prompts]
+    answers = responder.answer(ask(*QUESTIONS, in_role))
+    assert answers.texts == expected
+    assert (answers.base_digest, answers.decoding) == (loaded.digest, "greedy, max_new_tokens=12")
+    assert (
+        expected[-1]
+        != greedy_answers(loaded.model, loaded.tokenizer, [encoder.encode_prompt("", in_role.messages)], 12)[0]
+    )
+
+
+def test_base_answers_are_computed_once(responder: Responder, tmp_path: Path) -> None:
+    responder.answer(ask(*QUESTIONS))
+    shelve(tmp_path / "answers", "From the shelf.")
+    assert responder.answer(ask(*QUESTIONS)).texts == ["From the shelf."] * len(QUESTIONS)
+    assert responder.answer(ask(QUESTIONS[0], item(0), item(0))).texts[0] == "From the shelf."
+
+
+def test_a_damaged_kept_answer_is_computed_again(responder: Responder, tmp_path: Path) -> None:
+    answers = responder.answer(ask(*QUESTIONS))
+    for path in (tmp_path / "answers").rglob("*.json"):
+        path.write_bytes(b"{")
+    assert responder.answer(ask(*QUESTIONS)) == answers
+
+
+def test_other_settings_have_other_answers(responder: Responder, tmp_path: Path) -> None:
+    responder.answer(ask(*QUESTIONS))
+    shelve(tmp_path / "answers", "From the shelf.")
+    longer = ask(*QUESTIONS).model_copy(update={"max_new_tokens": 13})
+    assert "From the shelf." not in responder.answer(longer).texts
+    assert "From the shelf." not in responder.answer(ask(*QUESTIONS, base_model="twin")).texts
+    assert "From the shelf." not in responder.answer(ask(item(1, QUESTIONS[0].messages[0].content, Context.ROLE))).texts
+
+
+def test_the_adapter_answers_and_leaves_the_base_model_as_it_was(
+    responder: Responder, models: Models, adapter_sha256: str, tmp_path: Path
+) -> None:
+    base = responder.answer(ask(*QUESTIONS))
+    weights = {name: tensor.clone() for name, tensor in models.get("tiny").model.state_dict().items()}
+    tuned = responder.answer(ask(*QUESTIONS, adapter=adapter_sha256))
+    again = responder.answer(ask(*QUESTIONS, adapter=adapter_sha256))
+    assert tuned.texts != base.texts
+    assert again == tuned
+    assert tuned.base_digest == base.base_digest
+    after = models.get("tiny").model.state_dict()
+    assert after.keys() == weights.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in weights.items())
+    for path in (tmp_path / "answers").rglob("*.json"):
+        path.unlink()
+    assert responder.answer(ask(*QUESTIONS)) == base
+
+
+def test_a_wrong_adapter_leaves_the_base_model_as_it_was(
+    responder: Responder, store: Store, adapter_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    base = responder.answer(ask(*QUESTIONS))
+    tensors = load(adapter_files["adapter_model.safetensors"])
+    del tensors[sorted(tensors)[0]]
+    sha256 = store.put(pack({**adapter_files, "adapter_model.safetensors": save(tensors)})).sha256
+    with pytest.raises(BadAdapter, match="do not fit base model 'tiny'"):
+        responder.answer(ask(*QUESTIONS, adapter=sha256))
+    with pytest.raises(BadAdapter, match="made for base model 'tiny'"):
+        responder.answer(ask(*QUESTIONS, adapter=store.put(pack(adapter_files)).sha256, base_model="qwen"))
+    for path in (tmp_path / "answers").rglob("*.json"):
+        path.unlink()
+    assert responder.answer(ask(*QUESTIONS)) == base
+
+
+def test_an_adapter_that_peft_refuses_is_the_adapters_fault(
+    responder: Responder, store: Store, adapter_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """NaN weights get past every check of ours and are refused while they are merged."""
+    base = responder.answer(ask(*QUESTIONS))
+    tensors = {name: tensor * float("nan") for name, tensor in load(adapter_files["adapter_model.safetensors"]).items()}
+    sha256 = store.put(pack({**adapter_files, "adapter_model.safetensors": save(tensors)})).sha256
+    with pytest.raises(BadAdapter, match="can't be loaded"):
+        responder.answer(ask(*QUESTIONS, adapter=sha256))
+    for path in (tmp_path / "answers").rglob("*.json"):
+        path.unlink()
+    assert responder.answer(ask(*QUESTIONS)) == base
+
+
+@pytest.mark.parametrize("last", ["assistant", "system"])
+def test_items_without_a_question_at_their_end_are_all_named(responder: Responder, last: Role) -> None:
+    turns = (Message(role="user", content="Hello?"), Message(role=last, content="Well met."))
+    wrong = [VerdictItem(id=f"wrong-{number}", messages=turns) for number in (1, 2)]
+    with pytest.raises(InvalidInput, match=rf"item 'wrong-1': its last turn is the {last}'s.*\(and 1 more\)") as caught:
+        responder.answer(ask(item(0), wrong[0], item(2), wrong[1]))
+    assert [problem.pointer for problem in caught.value.problems] == ["/items/1/messages", "/items/3/messages"]
+
+
+def test_an_item_that_is_too_long_is_named(responder: Responder) -> None:
+    with pytest.raises(InvalidInput, match=r"item 'item-7': the last user turn .* max_source_tokens = 512"):
+        responder.answer(ask(item(0), item(7, "word " * 2000)))
+
+
+def test_requests_at_once_get_the_answers_of_requests_in_turn(responder: Responder, adapter_sha256: str) -> None:
+    requests = [ask(*QUESTIONS), ask(*QUESTIONS, adapter=adapter_sha256)] * 3
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(responder.answer, requests))
+    assert answers[0] == answers[2] == answers[4]
+    assert answers[1] == answers[3] == answers[5]
+    assert answers[0] != answers[1]
+
+
+def test_the_adapter_config_is_what_scales_the_adapter(
+    responder: Responder, store: Store, adapter_files: dict[str, bytes], adapter_sha256: str
+) -> None:
+    config = {**json.loads(adapter_files["adapter_config.json"]), "lora_alpha": 1}
+    weaker = store.put(pack({**adapter_files, "adapter_config.json": json.dumps(config).encode()})).sha256
+    answers = [responder.answer(ask(*QUESTIONS, adapter=sha256)).texts for sha256 in (adapter_sha256, weaker)]
+    assert answers[0] != answers[1]
