@@ -18,7 +18,7 @@ from local import family
 from local.failures import StackFailed
 
 ROOT = Path(__file__).resolve().parent.parent
-LAUNCHER = Path(__file__).with_name("child.py")
+LAUNCHER = ROOT / "local" / "child.py"
 POLL_SECONDS = 0.05
 NUM_LOG_LINES = 20
 

