@@ -6,28 +6,18 @@ wrote (profiles, turns) can't become a control token, whatever it spells.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rolekeeper.errors import InvalidInput
 
-# Private-use characters, which no tokenizer has as control tokens, hold the place of text that spells one.
-_OPEN, _CLOSE = "\ue000", "\ue001"
-_PLACE = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-
 # Templates may print the date of the day: the same dialogue must give the same ids tomorrow.
-_A_DAY = datetime(2024, 7, 26)
-_TEMPLATE_OPTIONS: dict[str, Any] = {
-    "date_string": _A_DAY.strftime("%d %b %Y"),
-    "strftime_now": _A_DAY.strftime,
-    "enable_thinking": False,
-}
+_DATE = "26 Jul 2024"
+_FIXED_CLOCK = "{%- macro strftime_now(format) -%}" + _DATE + "{%- endmacro -%}"
 
 
 class EncodingError(InvalidInput):
@@ -72,13 +62,6 @@ class _Prompt(NamedTuple):
     dropped_messages: int
 
 
-class _Rendered(NamedTuple):
-    """Text of a template, and the texts whose places it holds."""
-
-    text: str
-    held: list[str]
-
-
 class Encoder:
     """Encodes dialogues for one tokenizer.
 
@@ -94,9 +77,8 @@ class Encoder:
         self.tokenizer = tokenizer
         self.max_source_tokens = max_source_tokens
         self.max_response_tokens = max_response_tokens
-        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        special = sorted({*special, *tokenizer.all_special_tokens, _OPEN}, key=len, reverse=True)
-        self._control = re.compile("|".join(re.escape(text) for text in special))
+        template = tokenizer.get_chat_template()
+        self._template = _FIXED_CLOCK + template if "strftime_now" in template else template
         self.has_system_role = self._probe_system_role()
         self._before, self._end_ids, self._strips = self._probe_response()
 
@@ -150,57 +132,52 @@ class Encoder:
         return len(self._prompt_ids("", turns))
 
     def _prompt_ids(self, system: str, turns: Sequence[MessageLike]) -> list[int]:
-        return self._tokenise(self._render(system, turns, add_generation_prompt=True))
+        messages = self._template_messages(system, turns)
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=self._template,
+                add_generation_prompt=True,
+                return_dict=False,
+                sanitize_control_tokens=True,
+                date_string=_DATE,
+                enable_thinking=False,
+            )
+        except (TemplateError, ValueError) as error:
+            raise _refusal(messages, error) from error
+        return cast(list[int], ids)
 
     def _response_ids(self, content: str) -> list[int]:
         text = content.strip() if self._strips else content
         if not text.strip():
             raise EncodingError("the response is empty")
-        held: list[str] = []
-        return self._tokenise(_Rendered(self._before + self._hold(text, held), held)) + self._end_ids
+        # White space before a word is often one token with it.
+        head = self._before.rstrip()
+        space = self._before[len(head) :]
+        return self._ids(head, as_text=False) + self._ids(space + text, as_text=True) + self._end_ids
 
-    def _render(self, system: str, turns: Sequence[MessageLike], add_generation_prompt: bool) -> _Rendered:
+    def _template_messages(self, system: str, turns: Sequence[MessageLike]) -> list[dict[str, str]]:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         if self.has_system_role:
             messages.insert(0, {"role": "system", "content": system})
         elif system:
             first = next(message for message in messages if message["role"] == "user")
             first["content"] = f"{system}\n\n{first['content']}"
-        held: list[str] = []
-        for message in messages:
-            message["content"] = self._hold(message["content"], held)
-        return _Rendered(self._apply_template(messages, add_generation_prompt), held)
+        return messages
 
-    def _apply_template(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    def _render(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **_TEMPLATE_OPTIONS
+                messages,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                date_string=_DATE,
+                enable_thinking=False,
             )
         except (TemplateError, ValueError) as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise EncodingError(
-                f"the base model's chat template refuses turns in the order {roles}: {error}"
-            ) from error
+            raise _refusal(messages, error) from error
         return str(text)
-
-    def _hold(self, text: str, held: list[str]) -> str:
-        """Put a place holder where the text spells a control token, and keep what it spells in `held`."""
-
-        def keep(match: re.Match[str]) -> str:
-            held.append(match.group())
-            return f"{_OPEN}{len(held) - 1}{_CLOSE}"
-
-        return self._control.sub(keep, text)
-
-    def _tokenise(self, rendered: _Rendered) -> list[int]:
-        ids: list[int] = []
-        # Splitting by a pattern with one group gives text, number, text, number, ..., text.
-        for position, piece in enumerate(_PLACE.split(rendered.text)):
-            if position % 2:
-                ids += self._ids(rendered.held[int(piece)], as_text=True)
-            elif piece:
-                ids += self._ids(piece, as_text=False)
-        return ids
 
     def _ids(self, text: str, as_text: bool) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=as_text)["input_ids"])
@@ -208,16 +185,16 @@ class Encoder:
     def _probe_system_role(self) -> bool:
         messages = [{"role": "system", "content": "probe"}, {"role": "user", "content": "x"}]
         try:
-            return "probe" in self._apply_template(messages, add_generation_prompt=True)
+            return "probe" in self._render(messages, add_generation_prompt=True)
         except EncodingError:
             return False
 
     def _probe_response(self) -> tuple[str, list[int], bool]:
         """What the template puts before a response and after it, and whether it strips the response."""
-        question = Turn("user", "x")
-        header = self._render("", [question], add_generation_prompt=True).text
-        whole = self._render("", [question, Turn("assistant", " probe ")], add_generation_prompt=False).text
-        before, _, after = whole.rpartition("probe")
+        messages = self._template_messages("", [Turn("user", "x")])
+        header = self._render(messages, add_generation_prompt=True)
+        answered = [*messages, {"role": "assistant", "content": " probe "}]
+        before, _, after = self._render(answered, add_generation_prompt=False).rpartition("probe")
         strips = not (before.endswith(" ") and after.startswith(" "))
         if not strips:
             before, after = before[:-1], after[1:]
@@ -233,3 +210,8 @@ class Encoder:
         if self.tokenizer.eos_token_id is None:
             raise EncodingError("the base model's chat template has no token that ends a turn")
         return [int(self.tokenizer.eos_token_id)]
+
+
+def _refusal(messages: Sequence[dict[str, str]], error: Exception) -> EncodingError:
+    roles = ", ".join(message["role"] for message in messages)
+    return EncodingError(f"the base model's chat template refuses turns in the order {roles}: {error}")

@@ -15,13 +15,19 @@ ARCHITECTURES: tuple[Architecture, ...] = ("llama", "qwen2", "gemma2")
 def tiny_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Allow-list of one tiny model for each architecture; the alias is its name."""
     folder = tmp_path_factory.mktemp("models")
-    folders = {name: make_tiny_model(folder / name, architecture=name) for name in ARCHITECTURES}
+    folders: dict[str, Path] = {name: make_tiny_model(folder / name, architecture=name) for name in ARCHITECTURES}
     return write_catalog(folder / "models.toml", folders)
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tiny_catalog: Path) -> dict[str, LoadedModel]:
     return {alias: load_base(entry, device="cpu") for alias, entry in load_catalog(tiny_catalog).items()}
+
+
+@pytest.fixture(scope="session")
+def real_model() -> LoadedModel:
+    """The packaged 135M model."""
+    return load_base(load_catalog()["smollm2-135m"], device="cpu")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from rolekeeper.lm.catalog import ModelEntry, load_catalog
+from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter, load_base
 from tests.tiny import make_tiny_model
 
@@ -27,7 +27,7 @@ def save_adapter(base: Path, folder: Path, **options: Any) -> Path:
     """Save a random LoRA adapter (both halves non-zero) for the model in `base`."""
     torch.manual_seed(1)
     config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False, **options)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(str(folder))
     return folder
 
 
@@ -132,9 +132,8 @@ def test_a_damaged_file_is_explained(llama: LoadedModel, tmp_path: Path) -> None
 
 
 @pytest.mark.real_model
-def test_the_gguf_model_and_its_converted_copy_are_the_same(tmp_path: Path) -> None:
-    entry = load_catalog()["smollm2-135m"]
-    direct, converted = load_base(entry, "cpu"), load_base(entry, "cpu", cache_dir=tmp_path)
+def test_the_gguf_model_and_its_converted_copy_are_the_same(real_model: LoadedModel, tmp_path: Path) -> None:
+    direct, converted = real_model, load_base(real_model.entry, "cpu", cache_dir=tmp_path)
     assert direct.digest == converted.digest
     assert not hasattr(direct.model.config, "quantization_config")
     copies = converted.model.state_dict()

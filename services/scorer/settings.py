@@ -1,0 +1,24 @@
+"""Settings of the scorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once from ROLEKEEPER_* at start."""
+
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+
+    scorer_host: str = "127.0.0.1"
+    scorer_port: int = Field(default=8001, ge=0, le=65535)
+    service_token: str = Field(min_length=1)
+    models: Path | None = Field(default=None, description="Allow-list of base models; the packaged one if absent")
+    cache_dir: Path | None = Field(default=None, description="Where GGUF weights are kept as safetensors")
+    scorer_preload: str = Field(default="", description="Base models to load at start, separated by commas")
+    scorer_max_models: int = Field(default=1, ge=1, description="Base models that stay in memory")
+    scorer_max_batch_tokens: int = Field(default=2048, ge=64, description="Padded tokens per forward pass")
+    log_level: str = "INFO"
