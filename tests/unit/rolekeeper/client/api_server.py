@@ -8,31 +8,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
-from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
-from rolekeeper.contracts.jobs import (
-    EvaluationOptions,
-    Hyperparameters,
-    Job,
-    JobCreate,
-    JobEvent,
-    Method,
-    Progress,
-    Stage,
-    StageName,
-    Status,
-)
+from rolekeeper.contracts.jobs import Job, JobCreate, JobEvent, Status
 from rolekeeper.contracts.problems import Contract, ErrorItem, OpenAiError, Page, Problem
 from rolekeeper.contracts.scores import SampleScore
+from tests.unit.rolekeeper.client.samples import NOW, make_job, make_report
 
 KEY = "rk_test_secret"
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ADAPTER = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(ADAPTER).hexdigest()
 
@@ -80,89 +67,6 @@ def problem(status: int, detail: str, errors: tuple[ErrorItem, ...] = (), retry_
     )
     headers = {} if retry_after is None else {"retry-after": str(retry_after)}
     return Response(body.model_dump_json(), status, headers, "application/problem+json")
-
-
-def make_job(status: Status, stages: tuple[Status, Status, Status], progress: Progress | None = None) -> Job:
-    """The job `job_1` with its three stages."""
-    return Job(
-        id="job_1",
-        status=status,
-        character="char_1",
-        base_model="tiny",
-        method=Method(),
-        hyperparameters=Hyperparameters(),
-        evaluation=EvaluationOptions(),
-        stages=tuple(
-            Stage(name=name, status=stage, attempt=1, progress=progress if stage == Status.RUNNING else None)
-            for name, stage in zip(StageName, stages, strict=True)
-        ),
-        cancel_requested=False,
-        created_at=NOW,
-    )
-
-
-def make_report() -> SafetyReport:
-    """A report with one measure that fell and one that rose."""
-    rates = (
-        Estimate(value=0.95, low=0.83, high=0.986, num_samples=40),
-        Estimate(value=0.9, low=0.77, high=0.96, num_samples=40),
-    )
-    fidelity = (
-        Estimate(value=0.11, low=0.08, high=0.14, num_samples=17),
-        Estimate(value=0.21, low=0.16, high=0.26, num_samples=17),
-    )
-    return SafetyReport(
-        job="job_1",
-        character="char_1",
-        created_at=NOW,
-        base_model="tiny",
-        base_digest="b" * 64,
-        adapter_sha256=SHA256,
-        dialogues_sha256="d" * 64,
-        scores_sha256="5" * 64,
-        suite="starter",
-        suite_sha256="e" * 64,
-        judge="phrases",
-        judge_note="a list of phrases",
-        decoding="greedy",
-        num_training_samples=158,
-        num_held_out=18,
-        harmful_share=Estimate(value=0.3, low=0.24, high=0.37, num_samples=158),
-        method=Method(),
-        hyperparameters=Hyperparameters(),
-        evaluation=EvaluationOptions(),
-        measures=(
-            Comparison(
-                name="refusal_rate", description="", better="higher", base=rates[0], tuned=rates[1], difference=-0.05
-            ),
-            Comparison(
-                name="role_fidelity",
-                description="",
-                better="higher",
-                base=fidelity[0],
-                tuned=fidelity[1],
-                difference=0.1,
-            ),
-        ),
-        answers=(),
-    )
-
-
-def make_scores(num_samples: int) -> list[SampleScore]:
-    """Scores of which every third sample is harmful."""
-    return [
-        SampleScore(
-            index=index,
-            s_role=0.5,
-            s_unsafe=0.7 if index % 3 == 0 else 0.2,
-            harmful=index % 3 == 0,
-            num_tokens=12,
-            role_logprob=-20.0,
-            unsafe_logprob=-18.0,
-            plain_logprob=-26.0,
-        )
-        for index in range(num_samples)
-    ]
 
 
 @contextlib.contextmanager

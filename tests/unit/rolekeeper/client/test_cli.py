@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 
 from rolekeeper.client.cli import app
 from rolekeeper.contracts.jobs import JobError, Progress, Status
-from tests.unit.rolekeeper.client.api_server import ADAPTER, KEY, ApiState, make_job, make_scores, problem
+from tests.unit.rolekeeper.client.api_server import ADAPTER, KEY, ApiState, problem
+from tests.unit.rolekeeper.client.samples import make_job, make_scores
 
 PENDING, QUEUED, RUNNING, SUCCEEDED = Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED
 PROGRESS = Progress(done=40, total=66, unit="steps", eta_seconds=35.2, metrics={"loss": 2.104})

@@ -19,7 +19,8 @@ from rolekeeper.contracts.characters import CharacterCreate
 from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Progress, Status
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, RolekeeperError, Unavailable
-from tests.unit.rolekeeper.client.api_server import KEY, ApiState, make_job, make_report, make_scores, problem, serving
+from tests.unit.rolekeeper.client.api_server import KEY, ApiState, problem, serving
+from tests.unit.rolekeeper.client.samples import make_job, make_report, make_scores
 
 PENDING, QUEUED, RUNNING, SUCCEEDED = Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED
 STATES = [
