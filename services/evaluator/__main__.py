@@ -5,7 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from rolekeeper.logs import configure_logging
-from services.evaluator.app import create_evaluator
+from services.evaluator.app import create_app
 from services.evaluator.settings import Settings
 
 PROCESS = "evaluator"
@@ -17,7 +17,7 @@ def main() -> None:
     settings = Settings()
     configure_logging(PROCESS, settings.log_level)
     uvicorn.run(
-        create_evaluator(settings),
+        create_app(settings),
         host=settings.evaluator_host,
         port=settings.evaluator_port,
         log_config=None,

@@ -6,47 +6,57 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.lm.catalog import load_catalog
+from rolekeeper.lm.forward import UnknownProjection
 from rolekeeper.lm.load import BaseModelUnusable
-from rolekeeper.web.app import create_app
+from rolekeeper.lm.resident import ResidentModels
+from rolekeeper.web.app import create_app as create_web_app
 from rolekeeper.web.errors import Answer
 from services.evaluator.adapters import Adapters
 from services.evaluator.kept import KeptAnswers
-from services.evaluator.models import Models
 from services.evaluator.respond import Responder
 from services.evaluator.routes import evaluator_router
 from services.evaluator.settings import Settings
 from services.evaluator.suites import load_suites
 
+MAX_MODELS = 2
 
-def create_evaluator(settings: Settings) -> FastAPI:
-    """Return the app.
+# Who holds the service token runs the deployment, and is told what is wrong with it.
+_ANSWERS: dict[type[Exception], Answer] = {BaseModelUnusable: Answer(500), UnknownProjection: Answer(500)}
 
-    Raises BadCatalog, BadSuite, UnknownBaseModel and BaseModelUnusable: a process that could not do its work does not
-    start.
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app. The base model named in `evaluator_preload` is in memory before the first request is taken.
+
+    Raises BadCatalog and BadSuite; starting it raises UnknownBaseModel and BaseModelUnusable for the preload.
     """
     # In a cluster the store is mounted read-only; on one machine this may be the first process that needs it.
     settings.store_dir.mkdir(parents=True, exist_ok=True)
-    models = Models(load_catalog(settings.models), settings.cache_dir)
-    responder = Responder(models, Adapters(Store(settings.store_dir)), KeptAnswers(settings.cache_dir / "answers"))
-    if settings.evaluator_preload is not None:
-        responder.preload(settings.evaluator_preload)
+    models = ResidentModels(load_catalog(settings.models), MAX_MODELS, settings.cache_dir)
+    adapters = Adapters(Store(settings.store_dir))
+    responder = Responder(models, adapters, KeptAnswers(settings.cache_dir / "answers"))
+
+    def preload(alias: str) -> None:
+        with models.use(alias):
+            pass
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if settings.evaluator_preload is not None:
+            await to_thread.run_sync(preload, settings.evaluator_preload)
         yield
-        responder.close()
+        adapters.close()
 
-    return create_app(
+    return create_web_app(
         "Rolekeeper evaluator",
         [evaluator_router(responder, load_suites(), settings.service_token)],
         lifespan=lifespan,
         checks={"store": lambda: _check_folder(settings.store_dir)},
-        # Who holds the service token runs the deployment, and has to know what is wrong with it.
-        answers={BaseModelUnusable: Answer(500)},
+        answers=_ANSWERS,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,10 +14,10 @@ from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import Encoder, EncodingError
 from rolekeeper.lm.generate import greedy_answers
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter
+from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.method.prompts import build_contexts
 from services.evaluator.adapters import Adapters, BadAdapter, check_fit
 from services.evaluator.kept import KeptAnswers, answer_key
-from services.evaluator.models import Models
 
 BATCH_SIZE = 32
 
@@ -32,18 +31,12 @@ class Answers(NamedTuple):
 
 
 class Responder:
-    """Answers one request at a time: several at once would share the cores, or not fit in the GPU's memory."""
+    """Answers one request at a time: the base model belongs to it alone, and so does the unpacked adapter."""
 
-    def __init__(self, models: Models, adapters: Adapters, kept: KeptAnswers) -> None:
+    def __init__(self, models: ResidentModels, adapters: Adapters, kept: KeptAnswers) -> None:
         self._models = models
         self._adapters = adapters
         self._kept = kept
-        self._lock = threading.Lock()
-
-    def preload(self, alias: str) -> None:
-        """Load a base model before anyone asks. Raises UnknownBaseModel and BaseModelUnusable."""
-        with self._lock:
-            self._models.get(alias)
 
     def answer(self, request: VerdictRequest) -> Answers:
         """Answer all items.
@@ -55,19 +48,13 @@ class Responder:
         """
         _check_turns(request.items)
         decoding = f"greedy, max_new_tokens={request.max_new_tokens}"
-        with self._lock:
-            loaded = self._models.get(request.base_model)
+        with self._models.use(request.base_model) as loaded:
             prompts_ids = _encode(loaded, request)
             if request.adapter_sha256 is None:
                 texts = self._base_answers(loaded, prompts_ids, request.max_new_tokens, decoding)
             else:
                 texts = self._tuned_answers(loaded, prompts_ids, request.max_new_tokens, request.adapter_sha256)
-        return Answers(texts, loaded.digest, decoding)
-
-    def close(self) -> None:
-        """Remove temporary files."""
-        with self._lock:
-            self._adapters.close()
+            return Answers(texts, loaded.digest, decoding)
 
     def _base_answers(
         self, loaded: LoadedModel, prompts_ids: Sequence[list[int]], max_new_tokens: int, decoding: str
@@ -95,8 +82,6 @@ class Responder:
             with attach_adapter(loaded, adapter.folder) as model:
                 return greedy_answers(model, loaded.tokenizer, prompts_ids, max_new_tokens, BATCH_SIZE)
         except BaseModelUnusable as error:
-            # A load that failed half-way may have left layers in the model.
-            self._models.forget(loaded.entry.alias)
             raise BadAdapter(f"adapter {adapter_sha256} can't be loaded: {error}") from error
 
 

@@ -13,7 +13,7 @@ from rolekeeper.contracts.evaluation import Suite, VerdictResponse
 from rolekeeper.contracts.problems import Problem
 from rolekeeper.errors import UnknownBaseModel
 from rolekeeper.lm.load import LoadedModel
-from services.evaluator.app import create_evaluator
+from services.evaluator.app import create_app
 from services.evaluator.settings import Settings
 
 TOKEN = {"authorization": "Bearer secret"}
@@ -42,7 +42,7 @@ def settings(catalog_path: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_evaluator(settings), headers=TOKEN) as client:
+    with TestClient(create_app(settings), headers=TOKEN) as client:
         yield client
 
 
@@ -93,7 +93,7 @@ def test_kept_answers_survive_a_restart(settings: Settings, client: TestClient) 
     first = client.post("/v1/verdicts", json=BODY).json()
     entries = sorted((settings.cache_dir / "answers").rglob("*.json"))
     written = [entry.stat().st_mtime_ns for entry in entries]
-    with TestClient(create_evaluator(settings), headers=TOKEN) as restarted:
+    with TestClient(create_app(settings), headers=TOKEN) as restarted:
         assert restarted.post("/v1/verdicts", json=BODY).json() == first
     assert len(entries) == 2
     assert [entry.stat().st_mtime_ns for entry in entries] == written
@@ -127,7 +127,7 @@ def test_a_base_model_that_is_gone_says_so(settings: Settings, tmp_path: Path) -
     gone.write_text(
         f'[models.tiny]\nsource = "folder"\nlocation = "{tmp_path / "gone"}"\npublic_id = "x"\nlicense = "x"\n'
     )
-    with TestClient(create_evaluator(settings.model_copy(update={"models": gone})), headers=TOKEN) as client:
+    with TestClient(create_app(settings.model_copy(update={"models": gone})), headers=TOKEN) as client:
         answer = problem(client, 500)
     assert answer.error.code == "base_model_unusable"
     assert "gone" in answer.detail
@@ -140,6 +140,8 @@ def test_readiness_asks_for_the_store(settings: Settings, client: TestClient) ->
 
 
 def test_a_preload_that_fails_stops_the_start(settings: Settings) -> None:
-    create_evaluator(settings.model_copy(update={"evaluator_preload": "tiny"}))
-    with pytest.raises(UnknownBaseModel):
-        create_evaluator(settings.model_copy(update={"evaluator_preload": "gpt"}))
+    with TestClient(create_app(settings.model_copy(update={"evaluator_preload": "tiny"}))) as client:
+        assert client.get("/livez").status_code == 200
+    app = create_app(settings.model_copy(update={"evaluator_preload": "gpt"}))
+    with pytest.raises(UnknownBaseModel), TestClient(app):
+        pass

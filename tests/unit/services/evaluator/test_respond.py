@@ -20,10 +20,10 @@ from rolekeeper.lm.catalog import load_catalog
 from rolekeeper.lm.encode import Encoder
 from rolekeeper.lm.generate import greedy_answers
 from rolekeeper.lm.load import LoadedModel
+from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.method.prompts import build_contexts
 from services.evaluator.adapters import Adapters, BadAdapter
 from services.evaluator.kept import KeptAnswers
-from services.evaluator.models import Models
 from services.evaluator.respond import Responder
 from tests.unit.services.evaluator.adapter_tars import pack
 
@@ -44,15 +44,15 @@ QUESTIONS = tuple(item(number, "Tell me more. " * number) for number in range(1,
 
 
 @pytest.fixture
-def models(catalog_path: Path, tmp_path: Path) -> Models:
-    return Models(load_catalog(catalog_path), tmp_path / "cache")
+def models(catalog_path: Path) -> ResidentModels:
+    return ResidentModels(load_catalog(catalog_path), max_models=3)
 
 
 @pytest.fixture
-def responder(models: Models, store: Store, tmp_path: Path) -> Iterator[Responder]:
-    responder = Responder(models, Adapters(store), KeptAnswers(tmp_path / "answers"))
-    yield responder
-    responder.close()
+def responder(models: ResidentModels, store: Store, tmp_path: Path) -> Iterator[Responder]:
+    adapters = Adapters(store)
+    yield Responder(models, adapters, KeptAnswers(tmp_path / "answers"))
+    adapters.close()
 
 
 def shelve(folder: Path, answer: str) -> None:
@@ -101,16 +101,18 @@ def test_other_settings_have_other_answers(responder: Responder, tmp_path: Path)
 
 
 def test_the_adapter_answers_and_leaves_the_base_model_as_it_was(
-    responder: Responder, models: Models, adapter_sha256: str, tmp_path: Path
+    responder: Responder, models: ResidentModels, adapter_sha256: str, tmp_path: Path
 ) -> None:
     base = responder.answer(ask(*QUESTIONS))
-    weights = {name: tensor.clone() for name, tensor in models.get("tiny").model.state_dict().items()}
+    with models.use("tiny") as loaded:
+        weights = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
     tuned = responder.answer(ask(*QUESTIONS, adapter=adapter_sha256))
     again = responder.answer(ask(*QUESTIONS, adapter=adapter_sha256))
     assert tuned.texts != base.texts
     assert again == tuned
     assert tuned.base_digest == base.base_digest
-    after = models.get("tiny").model.state_dict()
+    with models.use("tiny") as loaded:
+        after = loaded.model.state_dict()
     assert after.keys() == weights.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in weights.items())
     for path in (tmp_path / "answers").rglob("*.json"):
