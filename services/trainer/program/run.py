@@ -77,3 +77,5 @@ def make_deterministic(num_threads: int) -> None:
     """
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # It finds reads of memory that was never written, and costs some percent of every step. Nothing here does that.
+    torch.utils.deterministic.fill_uninitialized_memory = False

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from rolekeeper.contracts.characters import RoleProfile
+from rolekeeper.contracts.jobs import Context, Method
+from rolekeeper.lm.load import LoadedModel
+from services.trainer.program.card import render_card
+from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, load_data, make_spec
+
+
+def test_the_front_matter_is_what_the_hub_reads(tiny_folder: Path, loaded: LoadedModel) -> None:
+    spec = make_spec(tiny_folder)
+    card = render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "base_model": "tests/tiny",
+        "base_model_relation": "adapter",
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "license": "none",
+        "tags": ["lora", "roleplay", "sarft", "base_model:adapter:tests/tiny"],
+    }
+    for sentence in (
+        "# Keeper",
+        "on 10 dialogues",
+        "on the 4 of them",
+        "reverse KL",
+        "| learning_rate | 0.01 |",
+        "--max-lora-rank 8",
+        'from_pretrained("tests/tiny")',
+        "safety report of the job",
+        "empty system turn",
+    ):
+        assert sentence in text
+
+
+def test_sft_names_no_anchor_and_a_role_context_its_prompt(tiny_folder: Path, loaded: LoadedModel) -> None:
+    hyper = HYPERPARAMETERS.model_copy(update={"context": Context.ROLE})
+    spec = make_spec(tiny_folder, method=Method(name="sft"), hyperparameters=hyper)
+    entry = loaded.entry.model_copy(update={"revision": "abc"})
+    card = render_card(spec, entry, load_data(spec, loaded), "d1", None)
+    assert "without a safety anchor" in card
+    assert "KL" not in card
+    assert "serve it with the same" in card
+    assert 'from_pretrained("tests/tiny", revision="abc")' in card
+
+
+def test_a_name_can_not_break_the_card(tiny_folder: Path, loaded: LoadedModel) -> None:
+    spec = make_spec(tiny_folder, profile=RoleProfile(name="Kee\n---\nper {x}", profile="p"))
+    card = render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
+    assert "# Kee --- per {x}\n" in card
