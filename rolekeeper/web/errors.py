@@ -107,8 +107,7 @@ def install_error_handlers(app: FastAPI, answers: Mapping[type[Exception], Answe
 
     async def answer_known(request: Request, error: Exception) -> Response:
         response = error_response(_request_id(request), error, answers)
-        if response.status_code >= 500:
-            structlog.get_logger().error("request_failed", error=type(error).__name__, exc_info=error)
+        _log_failure(response.status_code, error)
         return response
 
     async def answer_http(request: Request, error: Exception) -> Response:
@@ -160,6 +159,14 @@ def json_position(error: JSONDecodeError) -> str:
     """Say where a document stops being JSON. The byte counts from 0, line and column from 1."""
     byte = len(error.doc[: error.pos].encode("utf-8", "surrogatepass"))
     return f"not valid JSON at byte {byte} (line {error.lineno}, column {error.colno}): {error.msg}"
+
+
+def _log_failure(status: int, error: Exception) -> None:
+    log = structlog.get_logger()
+    if status == 503:  # something else is down, and its own log says more; the first line holds no caller's data
+        log.warning("unavailable", error=type(error).__name__, reason=str(error).partition("\n")[0])
+    elif status >= 500:
+        log.error("request_failed", error=type(error).__name__, exc_info=error)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

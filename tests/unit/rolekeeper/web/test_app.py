@@ -83,7 +83,7 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logs() -> Iterator[LogCapture]:
     capture = LogCapture()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
@@ -125,7 +125,7 @@ def test_inner_words_stay_inside(client: TestClient, logs: LogCapture) -> None:
         assert "secret" not in text
         assert "hunter2" not in text
     traced = [entry for entry in logs.entries if entry.get("exc_info")]
-    assert [type(entry["exc_info"]) for entry in traced] == [StageFailed, ZeroDivisionError, ConnectionRefusedError]
+    assert [type(entry["exc_info"]) for entry in traced] == [StageFailed, ZeroDivisionError]
     assert all(entry["request_id"].startswith("req_") for entry in traced)
 
 

@@ -1,0 +1,39 @@
+"""Uploaded files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from tests.integration.gateway.calls import LINE, nothing_is_stored, problem_of, upload
+
+
+def test_bytes_come_back_as_they_were(client: TestClient) -> None:
+    content = LINE + b"\r\n" + LINE
+    response = upload(client, content, filename="../über dialogues.jsonl")
+    assert response.status_code == 201
+    file = response.json()
+    assert file["filename"] == "über dialogues.jsonl"
+    assert (file["bytes"], file["purpose"]) == (len(content), "fine-tune")
+    assert client.get("/v1/files").json()["data"] == [file]
+    assert client.get(f"/v1/files/{file['id']}").json() == file
+    download = client.get(f"/v1/files/{file['id']}/content")
+    assert download.content == content
+    assert download.headers["etag"] == f'"sha256-{hashlib.sha256(content).hexdigest()}"'
+
+
+def test_other_purpose(client: TestClient, store_dir: Path) -> None:
+    problem = problem_of(upload(client, LINE, purpose="assistants"), 422)
+    assert problem.errors[0].pointer == "/purpose"
+    assert "fine-tune" in problem.detail
+    assert nothing_is_stored(client, store_dir)
+
+
+def test_missing_part(client: TestClient, store_dir: Path) -> None:
+    problem = problem_of(client.post("/v1/files", data={"purpose": "fine-tune"}), 422)
+    assert problem.errors[0].pointer == "/file"
+    broken = client.post("/v1/files", content=b"x", headers={"content-type": "multipart/form-data; boundary=y"})
+    assert 400 <= broken.status_code < 500
+    assert nothing_is_stored(client, store_dir)

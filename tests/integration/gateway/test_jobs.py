@@ -1,0 +1,59 @@
+"""Jobs: ordering, polling and cancelling them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.integration.gateway.calls import create_character, create_job, problem_of
+
+
+def test_created(client: TestClient) -> None:
+    body = {"character": create_character(client), "base_model": "smollm2-135m", "hyperparameters": {"epochs": 1}}
+    response = client.post("/v1/jobs", json=body, headers={"x-request-id": "call-7"})
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert response.headers["x-request-id"] == "call-7"
+    assert job["status"] == "queued"
+    assert job["hyperparameters"]["epochs"] == 1
+    assert [stage["status"] for stage in job["stages"]] == ["queued", "pending", "pending"]
+    assert client.get("/v1/jobs").json()["data"] == [job]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"base_model": "gpt-2"}, 422, "smollm2-135m, smollm2-135m-aligned"),
+        ({"character": "char_0"}, 404, "char_0"),
+        ({"character": "a\0"}, 422, "can't be stored"),
+        ({"hyperparameters": {"epochs": 0}}, 422, "/hyperparameters/epochs"),
+        ({"method": {"name": "dpo"}}, 422, "/method/name must be 'sarft' or 'sft'"),
+        ({"typo": 1}, 422, "/typo"),
+    ],
+)
+def test_bad_order(client: TestClient, change: dict[str, Any], status: int, words: str) -> None:
+    body = {"character": create_character(client), "base_model": "smollm2-135m", **change}
+    assert words in problem_of(client.post("/v1/jobs", json=body), status).detail
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_etag(client: TestClient) -> None:
+    path = f"/v1/jobs/{create_job(client)}"
+    etag = client.get(path).headers["etag"]
+    unchanged = client.get(path, headers={"if-none-match": f'"x", W/{etag}'})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", etag)
+    assert client.post(f"{path}/cancel").status_code == 202
+    assert client.get(path, headers={"if-none-match": etag}).json()["status"] == "cancelled"
+
+
+def test_results_conflict_while_there_are_none(client: TestClient) -> None:
+    path = f"/v1/jobs/{create_job(client)}"
+    for kind in ("scores", "report", "adapter"):
+        response = client.get(f"{path}/{kind}")
+        problem = problem_of(response, 409)
+        assert f"has no {kind}" in problem.detail
+        assert problem.error.code == f"no_{kind}"
+        assert response.headers["x-should-retry"] == "false"

@@ -1,0 +1,109 @@
+"""The gateway as the process that operators run: `python -m gateway`, with Postgres and Redis."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+import redis
+
+from local.ports import HOST, free_ports
+from local.settings import child_environment
+from tests.integration.gateway.calls import DIALOGUE, PROFILE
+
+WAIT_SECONDS = 60
+
+
+class Gateway(NamedTuple):
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    log_path: Path
+
+
+@pytest.fixture
+def gateway(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Gateway]:
+    port = free_ports(1)[0]
+    settings = {"database_url": database_url, "redis_url": redis_url, "store_dir": str(tmp_path / "store")}
+    timing = {"gateway_port": str(port), "event_poll_seconds": "0.05", "event_heartbeat_seconds": "0.2"}
+    environment = child_environment({**settings, **timing})
+    made = subprocess.run(
+        [sys.executable, "-m", "gateway.keys", "create", "platform"], env=environment, capture_output=True, check=True
+    )
+    headers = {"authorization": f"Bearer {made.stdout.decode().strip()}"}
+    log_path = tmp_path / "gateway.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "gateway"], env=environment, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://{HOST}:{port}", headers=headers, timeout=30, trust_env=False) as client:
+            wait_until_ready(client, process)
+            yield Gateway(process, client, log_path)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the gateway did not get ready")
+
+
+def create_job(client: httpx.Client) -> str:
+    character = client.post("/v1/characters", json={**PROFILE, "dialogues": [DIALOGUE]}).json()["id"]
+    response = client.post(
+        "/v1/jobs", json={"character": character, "base_model": "smollm2-135m"}, headers={"x-request-id": "call-7"}
+    )
+    assert response.status_code == 202
+    return f"/v1/jobs/{response.json()['id']}"
+
+
+def test_job_sends_a_hint_that_carries_the_request_id(gateway: Gateway, redis_url: str) -> None:
+    path = create_job(gateway.client)
+    with redis.Redis.from_url(redis_url) as queue:
+        (message,) = queue.lrange("rolekeeper:conductor", 0, -1)
+    assert path.rpartition("/")[2] in json.loads(message)["headers"]["argsrepr"]
+    assert "call-7" in json.loads(message)["headers"]["kwargsrepr"]
+
+
+def test_live_stream_beats_and_ends_with_the_job(gateway: Gateway) -> None:
+    path = create_job(gateway.client)
+    lines: list[str] = []
+    with gateway.client.stream("GET", f"{path}/events", headers={"accept": "text/event-stream"}) as stream:
+        for line in stream.iter_lines():
+            lines.append(line)
+            if line == ": still here":
+                gateway.client.post(f"{path}/cancel")
+    kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert kinds[:2] == ["job.created", "job.cancel_requested"]
+    assert kinds[-1] == "done"
+    assert ": still here" in lines
+
+
+def test_terminated_with_an_open_stream_it_ends_cleanly(gateway: Gateway) -> None:
+    path = create_job(gateway.client)
+    started = time.monotonic()
+    with gateway.client.stream("GET", f"{path}/events", headers={"accept": "text/event-stream"}) as stream:
+        for line in stream.iter_lines():
+            if line == ": still here":
+                gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(WAIT_SECONDS) == 0
+    assert time.monotonic() - started < 15
+    lines = [json.loads(line) for line in gateway.log_path.read_text().splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {line["process"] for line in lines} == {"gateway"}
+    assert [line["status"] for line in requests if line.get("request_id") == "call-7"] == [202]
+    assert DIALOGUE["messages"][0]["content"] not in gateway.log_path.read_text()
