@@ -5,7 +5,7 @@ Shapes: B samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def score_dialogues(loaded: LoadedModel, request: ScoreRequest, max_batch_tokens
     return _to_contracts(encoded[0], sums, rewards, harmful_B)
 
 
-def _encode_all(encoder: Encoder, system: str, dialogues: Iterable[Dialogue]) -> list[EncodedSample]:
+def _encode_all(encoder: Encoder, system: str, dialogues: Sequence[Dialogue]) -> list[EncodedSample]:
     samples, problems = [], []
     for index, dialogue in enumerate(dialogues):
         try:
@@ -49,7 +49,9 @@ def _encode_all(encoder: Encoder, system: str, dialogues: Iterable[Dialogue]) ->
         except EncodingError as error:
             problems.extend(_at([index], error.message))
     if problems:
-        raise InvalidInput(f"{len(problems)} dialogues can't be scored", EncodingError.code, problems)
+        raise InvalidInput(
+            f"{len(problems)} of {len(dialogues)} dialogues can't be scored", EncodingError.code, problems
+        )
     return samples
 
 
