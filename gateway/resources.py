@@ -35,5 +35,5 @@ def open_resources(settings: Settings) -> Resources:
         database=Database(settings.database_url, settings.database_pool_size),
         store=Store(settings.store_dir),
         hints=Hints(settings.redis_url),
-        catalog=load_catalog(settings.models_path),
+        catalog=load_catalog(settings.models),
     )

@@ -16,7 +16,7 @@ class Settings(BaseSettings):
     database_url: str
     redis_url: str
     store_dir: Path
-    models_path: Path | None = None
+    models: Path | None = None
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8000, ge=0, le=65535)
     database_pool_size: int = Field(default=10, ge=1)
