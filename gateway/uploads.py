@@ -122,10 +122,10 @@ def _find_upload(form: FormData) -> Upload:
         detail = "is missing: send multipart/form-data with the parts `file` and `purpose`"
         raise problems.with_more([ErrorItem(pointer="/file", detail=detail)])
     problems.raise_if_any()
-    return Upload(_clean_filename(file.filename), file.file)
+    return Upload(clean_filename(file.filename), file.file)
 
 
-def _clean_filename(given: str | None) -> str:
+def clean_filename(given: str | None) -> str:
     """Return the last part of the name without control characters: it is shown and sent back, never opened."""
     last = (given or "").replace("\\", "/").rpartition("/")[2]
     return "".join(char for char in last if char.isprintable())[:MAX_FILENAME_CHARS] or "dialogues.jsonl"

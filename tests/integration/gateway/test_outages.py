@@ -28,7 +28,7 @@ def test_ready_only_while_postgres_answers(client: TestClient, store_dir: Path) 
 
 def test_a_job_is_taken_in_while_redis_is_away(client: TestClient, database_url: str, store_dir: Path) -> None:
     settings = Settings(database_url=database_url, redis_url=CLOSED_REDIS, store_dir=store_dir)
-    with TestClient(create_app(settings), headers=client.headers) as cut_off:
+    with TestClient(create_app(settings), headers=dict(client.headers)) as cut_off:
         started = time.perf_counter()
         path = f"/v1/jobs/{create_job(cut_off)}"
         assert time.perf_counter() - started < 10
