@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,9 +88,15 @@ class StateFolder:
             return None
         return StackRecord.model_validate_json(self._record_path.read_bytes())
 
+    @property
+    def temporary(self) -> Path:
+        """Where the processes of the stack have their temporary files."""
+        return self.path / "tmp"
+
     def forget(self) -> None:
-        """Drop the record."""
+        """Drop the record and the temporary files."""
         self._record_path.unlink(missing_ok=True)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     def clean_up_after_crash(self) -> None:
         """End what is left of a stack whose supervisor was killed. Call it with the lock held."""

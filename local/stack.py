@@ -97,10 +97,8 @@ class Stack:
         self._exit.enter_context(self._folder.locked())
         self._folder.clean_up_after_crash()
         self._exit.callback(self._folder.forget)
-        temporary = self.plan.state / "tmp"
-        self._exit.callback(shutil.rmtree, temporary, ignore_errors=True)
         shutil.rmtree(self.plan.state / "logs", ignore_errors=True)
-        temporary.mkdir(exist_ok=True)
+        self._folder.temporary.mkdir(exist_ok=True)
         environment = self.plan.environment(self._start_database(), self._start_queue())
         self._run("migrate", environment, "alembic", "upgrade", "head")
         for name in (*HTTP_PROCESSES, *WORKERS):

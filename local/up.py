@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from local import family
 from local.failures import StackFailed
 from local.plan import make_plan
 from local.processes import ROOT
@@ -42,6 +43,7 @@ def start_behind(state: Path) -> None:
         return
     folder.path.mkdir(parents=True, exist_ok=True)
     log_path = folder.path / "supervisor.log"
+    log_path.touch(mode=0o600)  # it has the key
     with log_path.open("wb") as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "local", "up", "--foreground", "--state", str(folder.path)],
@@ -72,12 +74,12 @@ def stop(state: Path) -> None:
         return
     if record is None:
         raise StackFailed(f"the stack in {folder.path} is still starting; try again in a moment")
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(record.supervisor.pid).send_signal(signal.SIGTERM)
+    supervisor = psutil.Process(record.supervisor.pid)
+    supervisor.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while folder.is_running:
+    while folder.is_running or family.is_alive(supervisor):
         if time.monotonic() > deadline:
-            raise StackFailed(f"the stack did not stop; its supervisor has pid {record.supervisor.pid}")
+            raise StackFailed(f"the stack did not stop; its supervisor has pid {supervisor.pid}")
         time.sleep(0.1)
     print("stopped")
 
