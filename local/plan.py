@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.ports import HOST, free_ports
@@ -24,7 +24,7 @@ class Plan:
     state: Path
     cache: Path
     ports: Mapping[str, int]
-    service_token: str
+    service_token: str = field(repr=False)
     extra: Mapping[str, str]
 
     @property
