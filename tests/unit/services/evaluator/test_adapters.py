@@ -18,7 +18,9 @@ from rolekeeper.errors import NotFound
 from rolekeeper.lm.catalog import load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
 from services.evaluator.adapters import Adapter, Adapters, BadAdapter, check_fit, unpack_adapter
-from tests.unit.services.evaluator.adapter_tars import make_config, make_tensors, pack, write
+from tests.unit.services.evaluator.adapter_tars import PEFT_ASKS_BY_AN_OLD_NAME, make_config, make_tensors, pack, write
+
+pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
 Files = dict[str, bytes]
 

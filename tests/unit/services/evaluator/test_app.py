@@ -15,6 +15,9 @@ from rolekeeper.errors import UnknownBaseModel
 from rolekeeper.lm.load import LoadedModel
 from services.evaluator.app import create_app
 from services.evaluator.settings import Settings
+from tests.unit.services.evaluator.adapter_tars import PEFT_ASKS_BY_AN_OLD_NAME
+
+pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
 TOKEN = {"authorization": "Bearer secret"}
 BODY = {

@@ -25,7 +25,9 @@ from rolekeeper.method.prompts import build_contexts
 from services.evaluator.adapters import Adapters, BadAdapter
 from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
-from tests.unit.services.evaluator.adapter_tars import pack
+from tests.unit.services.evaluator.adapter_tars import PEFT_ASKS_BY_AN_OLD_NAME, pack
+
+pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
 PROFILE = RoleProfile(name="Isaura", profile="You keep a light on the coast.")
 
