@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from local.plan import make_plan
 from local.stack import Stack
+from rolekeeper.client.cli import app
 from rolekeeper.client.client import Client
 from rolekeeper.contracts.evaluation import SafetyReport
 from tests.readme import ROOT, curl_session
@@ -49,3 +52,18 @@ def test_the_session_ends_with_a_report_and_an_adapter(readme_stack: Stack, tmp_
     with Client(url, key) as client:
         assert client.report(report.job) == report
         assert client.download_adapter(report.job, desk).read_bytes() == (desk / "adapter.tar").read_bytes()
+    _check_command_line(report, {"ROLEKEEPER_URL": url, "ROLEKEEPER_API_KEY": key, "COLUMNS": "200"})
+
+
+def _check_command_line(report: SafetyReport, environment: dict[str, str]) -> None:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, words, env=environment)
+
+    assert json.loads(run("jobs", "--json").stdout)["id"] == report.job
+    assert json.loads(run("watch", report.job, "--json").stdout)["status"] == "succeeded"
+    num_dialogues = len((ROOT / "examples" / "dialogues.jsonl").read_bytes().splitlines())
+    assert len(run("scores", report.job, "--json").stdout.splitlines()) == num_dialogues
+    assert "over refusal rate" in run("report", report.job).stdout
+    assert run("cancel", report.job).exit_code == 2
+    assert run("report", "job_nothere").exit_code == 2
+    assert run("jobs", "--api-key", "rk_wrong").exit_code == 3
