@@ -59,7 +59,7 @@ class Hyperparameters(Contract):
     warmup_share: float = Field(default=0.05, ge=0, le=0.5, description="Share of the steps that warm up")
     lora_rank: Literal[8, 16, 32, 64] = 16
     lora_alpha: int = Field(default=32, ge=1, le=256)
-    max_source_tokens: int = Field(default=512, ge=16, le=8192)
+    max_source_tokens: int = Field(default=512, ge=64, le=8192)
     max_response_tokens: int = Field(default=128, ge=8, le=4096)
     context: Context = Context.PLAIN
     seed: int = Field(default=42, ge=0, le=2**31 - 1)

@@ -21,6 +21,9 @@ SOCKET_OPTIONS: dict[str, Any] = {
     "retry_on_timeout": True,
 }
 
+# A request that queues a job must not wait for a Redis that is away.
+GIVE_UP_AT_ONCE: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
 
 def task_name(stage: StageName) -> str:
     """Name of the Celery task of a stage."""
@@ -60,6 +63,7 @@ class Hints:
 
     def __init__(self, redis_url: str) -> None:
         self._celery = make_celery(redis_url)
+        self._celery.conf.broker_transport_options |= GIVE_UP_AT_ONCE
         self._redis = redis.Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=1)
 
     def send(self, stage: StageName, job_id: str, request_id: str | None = None) -> bool:

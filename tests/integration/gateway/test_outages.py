@@ -31,5 +31,5 @@ def test_a_job_is_taken_in_while_redis_is_away(client: TestClient, database_url:
     with TestClient(create_app(settings), headers=dict(client.headers)) as cut_off:
         started = time.perf_counter()
         path = f"/v1/jobs/{create_job(cut_off)}"
-        assert time.perf_counter() - started < 10
+        assert time.perf_counter() - started < 3
     assert client.get(path).json()["status"] == "queued"
