@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from pathlib import Path
+from typing import Any
 
 import structlog
 import torch
@@ -29,12 +30,12 @@ class Resident:
     def __init__(self) -> None:
         self._loaded: LoadedModel | None = None
 
-    def load(self, entry: ModelEntry) -> LoadedModel:
+    def load(self, entry: ModelEntry, cache_dir: Path | None) -> LoadedModel:
         """Return the base model, from memory if it is there. Raises BaseModelUnusable."""
         if self._loaded is None or self._loaded.entry != entry:
             self.forget()
             started_at = time.monotonic()
-            self._loaded = load_base(entry)
+            self._loaded = load_base(entry, cache_dir=cache_dir)
             seconds = round(time.monotonic() - started_at, 2)
             structlog.get_logger().info("base model loaded", base_model=entry.alias, seconds=seconds)
         return self._loaded
@@ -57,7 +58,7 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         hyper = spec.hyperparameters
         samples = read_samples(Path(spec.samples_path), spec.samples_sha256)
         catalog = load_catalog(Path(spec.models_path) if spec.models_path else None)
-        loaded = resident.load(find_entry(catalog, spec.base_model))
+        loaded = resident.load(find_entry(catalog, spec.base_model), Path(spec.cache_dir) if spec.cache_dir else None)
         data = encode_samples(samples, loaded, spec)
         checkpoints = Checkpoints(work_dir, run_digest(spec_digest(spec), loaded.digest), spec.checkpoint_seconds)
         with scratch_folder(work_dir) as folder:
@@ -78,4 +79,5 @@ def make_deterministic(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     # It finds reads of memory that was never written, and costs some percent of every step. Nothing here does that.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False

@@ -12,7 +12,7 @@ from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.failures import BadSpec
 
 # They say where, how often and for whom, and change nothing in the adapter. The data is named by its sha256.
-_WITHOUT_EFFECT = {"work_dir", "samples_path", "models_path", "request_id", "checkpoint_seconds"}
+_WITHOUT_EFFECT = {"work_dir", "samples_path", "models_path", "cache_dir", "request_id", "checkpoint_seconds"}
 
 
 def read_spec(path: Path) -> TrainSpec:

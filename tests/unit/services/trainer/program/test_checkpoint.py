@@ -15,7 +15,8 @@ HISTORY = (3.25, 0.1, 2.0 / 3.0)
 def make_checkpoints(folder: Path, num_steps: int = 3, run: str = "run") -> Checkpoints:
     checkpoints = Checkpoints(folder, run, least_seconds=0.0)
     for step in range(1, num_steps + 1):
-        checkpoints.offer(HISTORY[:step], lambda step=step: {"weight.a": torch.full((2, 3), float(step))})
+        tensors = {"weight.a": torch.full((2, 3), float(step))}
+        checkpoints.offer(HISTORY[:step], tensors.copy)
     return checkpoints
 
 

@@ -68,7 +68,7 @@ def test_bad_lines_are_named(tmp_path: Path, lines: list[str], complaint: str) -
 
 def test_other_bytes_than_the_spec_says_are_refused(tmp_path: Path) -> None:
     write_samples(tmp_path / "samples.jsonl", make_samples())
-    with pytest.raises(BadData, match="has sha256 .* but the spec says 00"):
+    with pytest.raises(BadData, match=r"has sha256 .* but the spec says 00"):
         read_samples(tmp_path / "samples.jsonl", "00")
 
 

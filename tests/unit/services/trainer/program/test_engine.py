@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,5 +78,5 @@ def take_steps(engine: TorchEngine, weights: list[Tensor], count: int) -> None:
         engine.step()
 
 
-def sum_of(tensors: list[Tensor]) -> Tensor:
+def sum_of(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.sum() for tensor in tensors]).sum()

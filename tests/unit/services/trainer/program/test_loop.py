@@ -112,9 +112,10 @@ def run(spec: TrainSpec, loaded: LoadedModel, folder: Path, reports: list[Progre
     data = load_data(spec, loaded)
     hyper = spec.hyperparameters
     checkpoints = Checkpoints(folder, "run", least_seconds=1000.0)
+    kept: list[Progress] = [] if reports is None else reports
     with fresh_adapter(loaded.model, hyper) as policy:
         engine = TorchEngine(policy, hyper, count_steps(len(data.samples), hyper))
-        losses = train(policy, engine, data, spec, checkpoints, [].append if reports is None else reports.append)
+        losses = train(policy, engine, data, spec, checkpoints, kept.append)
         return losses, {name: tensor.clone() for name, tensor in engine.state().items()}
 
 

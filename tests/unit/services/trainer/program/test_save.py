@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load
 
 from rolekeeper.contracts.training import TrainResult, TrainSpec
 from rolekeeper.errors import StageFailed
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel
+from services.trainer.program import save as save_module
 from services.trainer.program.adapter import PROJECTIONS, fresh_adapter
 from services.trainer.program.durable import sha256_of
 from services.trainer.program.failures import BadSpec, Diverged
@@ -147,7 +149,7 @@ def test_an_adapter_without_effect_is_refused(tmp_path: Path, loaded: LoadedMode
 def test_weights_that_float16_can_not_hold_are_refused(
     tmp_path: Path, loaded: LoadedModel, spec: TrainSpec, fill: float
 ) -> None:
-    with pytest.raises(Diverged, match="lora_B.weight does not fit in float16: lower learning_rate"):
+    with pytest.raises(Diverged, match=r"lora_B\.weight does not fit in float16: lower learning_rate"):
         save(spec, loaded, tmp_path / "a", fill=fill)
 
 
@@ -161,15 +163,19 @@ def test_logits_that_are_not_finite_are_refused(tmp_path: Path, loaded: LoadedMo
         hook.remove()
 
 
-def test_weights_beside_the_adapter_are_refused(tmp_path: Path, loaded: LoadedModel) -> None:
-    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
-        policy.peft_config["default"].bias = "all"
-        policy.base_model.model.model.layers[0].self_attn.q_proj.base_layer.bias = torch.nn.Parameter(torch.zeros(48))
-        try:
-            with pytest.raises(StageFailed, match="which is not a LoRA weight"):
-                save_weights(policy, tmp_path)
-        finally:
-            policy.base_model.model.model.layers[0].self_attn.q_proj.base_layer.bias = None
+def test_weights_beside_the_adapter_are_refused(
+    tmp_path: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_embedding(_policy: PeftModel, **_options: bool) -> dict[str, torch.Tensor]:
+        return {"base_model.model.model.embed_tokens.weight": torch.zeros(1)}
+
+    monkeypatch.setattr(save_module, "get_peft_model_state_dict", with_embedding)
+    with (
+        fresh_adapter(loaded.model, HYPERPARAMETERS) as policy,
+        pytest.raises(StageFailed, match=r"holds .*embed_tokens.*, which is not a LoRA weight"),
+    ):
+        save_weights(policy, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_base_model_with_a_merged_adapter_is_pointed_out(
