@@ -30,6 +30,7 @@ class TrainSpec(Contract):
     method: Method = Method()
     hyperparameters: Hyperparameters = Hyperparameters()
     models_path: str | None = Field(default=None, description="Allow-list of base models; the packaged one if absent")
+    cache_dir: str | None = Field(default=None, description="Where weights that come as GGUF are kept as safetensors")
     checkpoint_seconds: float = Field(default=30.0, ge=0, description="Least time between checkpoints; 0 = each step")
     max_batch_tokens: int = Field(default=2048, ge=64, description="Padded tokens per micro-batch")
     request_id: str | None = None

@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     store_dir: Path
     work_dir: Path
     models: Path | None = None
+    cache_dir: Path | None = None
     lease_seconds: float = Field(default=60.0, gt=0)
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     checkpoint_seconds: float = Field(default=30.0, ge=0)

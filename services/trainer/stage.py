@@ -45,6 +45,7 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
         method=work.job.method,
         hyperparameters=work.job.hyperparameters,
         models_path=None if settings.models is None else str(settings.models),
+        cache_dir=None if settings.cache_dir is None else str(settings.cache_dir),
         checkpoint_seconds=settings.checkpoint_seconds,
         max_batch_tokens=settings.max_batch_tokens,
         request_id=work.request_id,
