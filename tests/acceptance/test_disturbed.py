@@ -1,0 +1,127 @@
+"""Whatever dies in the middle, a job ends with the one adapter that the undisturbed job has, byte for byte."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from local.stack import Stack
+from rolekeeper.client.client import Client
+from rolekeeper.client.errors import ApiError
+from rolekeeper.contracts.jobs import Job, StageName, Status
+from tests.acceptance.conftest import LEASE_SECONDS, Platform, running, stage
+
+
+def assert_same_adapter(job: Job, undisturbed: Job) -> None:
+    assert job.status == Status.SUCCEEDED, job.error
+    assert job.adapter_sha256 == undisturbed.adapter_sha256
+
+
+def test_the_training_program_is_killed(platform: Platform, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    platform.training_program().kill()
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert stage(job, StageName.TRAIN).attempt == 2
+
+
+def test_the_trainer_is_killed_with_all_that_it_started(platform: Platform, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    program = platform.training_program()
+    platform.stack.processes["trainer"].kill()
+    program.wait(timeout=5)
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert stage(job, StageName.TRAIN).attempt == 2
+
+
+def test_redis_is_flushed_while_a_stage_runs(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    assert stack.redis is not None
+    stack.redis.flush()
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert stage(job, StageName.TRAIN).attempt == 1
+
+
+def test_redis_is_flushed_while_a_stage_waits(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    trainer = stack.processes["trainer"]
+    family = trainer.family()
+    for process in family:
+        process.suspend()
+    try:
+        job_id = platform.submit().id
+        platform.wait_until(job_id, lambda job: stage(job, StageName.TRAIN).status == Status.QUEUED)
+        assert stack.redis is not None
+        stack.redis.flush()
+    finally:
+        for process in family:
+            process.resume()
+    assert_same_adapter(platform.wait_end(job_id), undisturbed)
+
+
+def test_postgres_is_restarted(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    assert stack.postgres is not None
+    stack.postgres.restart_immediately()
+    assert_same_adapter(platform.wait_end(job_id), undisturbed)
+    stack.wait_ready()
+
+
+def test_the_scorer_is_away(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    stack.processes["scorer"].kill()
+    job_id = platform.submit().id
+    platform.wait_until(job_id, running(StageName.SCORE))
+    assert_same_adapter(platform.wait_end(job_id), undisturbed)
+
+
+def test_the_evaluator_is_killed(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_until(job_id, running(StageName.EVALUATE))
+    stack.processes["evaluator"].kill()
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert platform.client.report(job_id).measures == platform.client.report(undisturbed.id).measures
+
+
+def test_the_conductor_is_killed(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_until(job_id, running(StageName.SCORE))
+    stack.processes["conductor"].kill()
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+
+
+def test_a_cancelled_job_has_no_adapter(platform: Platform, client: Client) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    client.cancel(job_id)
+    asked_at = time.monotonic()
+    job = platform.wait_end(job_id)
+    assert job.status == Status.CANCELLED
+    assert time.monotonic() - asked_at < LEASE_SECONDS + 10
+    assert job.adapter_sha256 is None
+    with pytest.raises(ApiError, match="report") as refusal:
+        client.report(job_id)
+    assert refusal.value.status == 409
+
+
+def test_the_trainer_hangs_longer_than_its_lease(platform: Platform, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    # The whole worker stands still, as on a machine that swaps: its lease runs out and its claim is fenced off.
+    family = platform.stack.processes["trainer"].family()
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE_SECONDS + 2)
+    for process in family:
+        process.send_signal(signal.SIGCONT)
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert stage(job, StageName.TRAIN).attempt >= 2
