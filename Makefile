@@ -27,6 +27,7 @@ down: ## Stop what `make up` started; its data stays
 	@test ! -e $(INSTALLED) || $(BIN)/python -m local down
 
 test: $(INSTALLED) ## Run all tests, with real PostgreSQL, Redis and models. Some of them: TESTS=tests/unit
+	@mkdir -p .rolekeeper
 	@$(BIN)/python -m pytest --basetemp=.rolekeeper/pytest-$$$$ $(TESTS)
 
 check: $(INSTALLED) ## Check style, types, imports and the house rules
