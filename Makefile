@@ -26,9 +26,10 @@ up: $(INSTALLED) ## Start the whole stack behind the shell; print its URL and an
 down: ## Stop what `make up` started; its data stays
 	@test ! -e $(INSTALLED) || $(BIN)/python -m local down
 
+# One thread for each process: several of them share the cores, and threads that wait for each other burn them.
 test: $(INSTALLED) ## Run all tests, with real PostgreSQL, Redis and models. Some of them: TESTS=tests/unit
 	@mkdir -p .rolekeeper
-	@$(BIN)/python -m pytest --basetemp=.rolekeeper/pytest-$$$$ $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --basetemp=.rolekeeper/pytest-$$$$ $(TESTS)
 
 check: $(INSTALLED) ## Check style, types, imports and the house rules
 	$(BIN)/ruff check
