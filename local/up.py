@@ -68,8 +68,9 @@ def stop(state: Path) -> None:
     folder = StateFolder(state)
     record = folder.read()
     if not folder.is_running:
-        with folder.locked():
-            folder.clean_up_after_crash()
+        if folder.path.exists():
+            with folder.locked():
+                folder.clean_up_after_crash()
         print(f"no stack runs in {folder.path}")
         return
     if record is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -22,6 +23,11 @@ TINY = "tiny"
 TEMPLATE = "template_rolekeeper"
 # The bytes still reach the kernel, so a killed server loses nothing; only a machine that crashes would.
 POSTGRES_OPTIONS = {"fsync": "off", "shared_buffers": "32MB"}
+
+
+def pytest_configure() -> None:
+    """A terminated run tears down as an interrupted one does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

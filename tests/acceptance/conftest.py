@@ -106,6 +106,14 @@ def running(name: StageName) -> Look:
     return lambda job: stage(job, name).status == Status.RUNNING
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other make a tiny model many times slower on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, tiny_catalog: Path) -> Iterator[Stack]:
     """The running stack. When the tests are over, nothing of it may live."""

@@ -82,20 +82,25 @@ def test_the_scorer_is_away(platform: Platform, stack: Stack, undisturbed: Job) 
 
 
 def test_the_evaluator_is_killed(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    evaluator = stack.processes["evaluator"]
+    for process in evaluator.family():
+        process.suspend()  # so that the stage can't be over before the kill
     job_id = platform.submit().id
     platform.wait_until(job_id, running(StageName.EVALUATE))
-    stack.processes["evaluator"].kill()
+    evaluator.kill()
     job = platform.wait_end(job_id)
     assert_same_adapter(job, undisturbed)
     assert platform.client.report(job_id).measures == platform.client.report(undisturbed.id).measures
 
 
 def test_the_conductor_is_killed(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    stack.processes["scorer"].kill()  # so that the stage can't be over before the kill
     job_id = platform.submit().id
     platform.wait_until(job_id, running(StageName.SCORE))
     stack.processes["conductor"].kill()
     job = platform.wait_end(job_id)
     assert_same_adapter(job, undisturbed)
+    assert stage(job, StageName.SCORE).attempt == 2
 
 
 def test_a_cancelled_job_has_no_adapter(platform: Platform, client: Client) -> None:
