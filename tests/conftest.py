@@ -26,8 +26,12 @@ POSTGRES_OPTIONS = {"fsync": "off", "shared_buffers": "32MB"}
 
 
 def pytest_configure() -> None:
-    """A terminated run tears down as an interrupted one does."""
+    """A terminated run tears down as an interrupted one does, and so does one that a shell runs in the background.
+
+    Such a shell has Ctrl-C ignored, and every process that the tests start would ignore it too.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
