@@ -25,14 +25,14 @@ from benchmarks.align_base.ship import (
     save_adapter,
     write_json,
 )
-from benchmarks.align_base.train import Hyperparameters, WeightedSample, train_adapter
+from benchmarks.align_base.train import Hyperparameters, train_adapter
 from rolekeeper.errors import InvalidInput, RolekeeperError
 from rolekeeper.lm.catalog import find_entry, load_catalog
-from rolekeeper.lm.encode import Encoder, Turn
+from rolekeeper.lm.encode import EncodedSample, Encoder, Turn
 from rolekeeper.lm.load import LoadedModel, attach_adapter, load_base
 from rolekeeper.method.refusal import is_refusal
 
-RECIPE_VERSION = "2"
+RECIPE_VERSION = "1"
 RAW = "smollm2-135m"
 TARGETS = {"advbench_unseen": 0.95}
 MAX_RESPONSE_TOKENS = 32
@@ -133,16 +133,15 @@ def parse(arguments: Sequence[str] | None) -> Options:
 def make(options: Options, reporter: Reporter) -> Record:
     """Trains, ships and measures; returns what recipe.json holds."""
     torch.set_num_threads(options.threads)
-    hyperparameters, lists = Hyperparameters(), read_lists()
+    lists = read_lists()
     training = draw_training_requests(options.data, lists, options.seed)
     suites = draw_suites(options.data, lists, options.seed)
     refuse_leaks(training, suites)
     loaded = load_base(find_entry(load_catalog(), RAW), device="cpu")
     encoder = Encoder(loaded.tokenizer, max_response_tokens=MAX_RESPONSE_TOKENS)
-    answered = distil(loaded, encoder, training, reporter)
-    refused = encode_pairs(encoder, training.refused, hyperparameters.refusal_weight)
-    samples = [*refused, *encode_pairs(encoder, answered, 1.0)]
-    train_and_save(loaded, samples, hyperparameters, options, reporter)
+    pairs = [*training.refused, *distil(loaded, encoder, training, reporter)]
+    hyperparameters = Hyperparameters()
+    train_and_save(loaded, encode_pairs(encoder, pairs), hyperparameters, options, reporter)
     raw, aligned = measure_both(options.out, suites, reporter)
     record: Record = {
         "recipe": "benchmarks.align_base",
@@ -151,7 +150,7 @@ def make(options: Options, reporter: Reporter) -> Record:
         "threads": options.threads,
         "hyperparameters": asdict(hyperparameters) | {"max_response_tokens": MAX_RESPONSE_TOKENS},
         "num_refused": len(training.refused),
-        "num_benign": len(answered),
+        "num_benign": len(pairs) - len(training.refused),
         "packages": package_versions(),
         "sha256": digest_inputs(options.data, loaded.entry.location, str(loaded.entry.gguf_file)),
         "cases": [case_of(suite, raw[suite.name], aligned[suite.name]) for suite in suites],
@@ -177,18 +176,17 @@ def distil(loaded: LoadedModel, encoder: Encoder, training: TrainingRequests, re
     return [Pair(request, text) for request, text in pairs if text and not is_refusal(text)]
 
 
-def encode_pairs(encoder: Encoder, pairs: Sequence[Pair], weight: float) -> list[WeightedSample]:
-    """Token ids of the pairs, all of one weight."""
-    samples = []
-    for pair in pairs:
-        turns = [Turn("user", pair.request.user), Turn("assistant", pair.response)]
-        samples.append(WeightedSample(encoder.encode(pair.request.system, turns), weight))
-    return samples
+def encode_pairs(encoder: Encoder, pairs: Sequence[Pair]) -> list[EncodedSample]:
+    """Token ids of the pairs."""
+    return [
+        encoder.encode(pair.request.system, [Turn("user", pair.request.user), Turn("assistant", pair.response)])
+        for pair in pairs
+    ]
 
 
 def train_and_save(
     loaded: LoadedModel,
-    samples: Sequence[WeightedSample],
+    samples: Sequence[EncodedSample],
     hyperparameters: Hyperparameters,
     options: Options,
     reporter: Reporter,

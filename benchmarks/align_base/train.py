@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -22,20 +21,9 @@ PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj"
 StepProgress = Callable[[int, int, float], None]
 
 
-class WeightedSample(NamedTuple):
-    """A sample and the weight of each of its response tokens."""
-
-    encoded: EncodedSample
-    weight: float
-
-
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What the training depends on besides the seed and the data.
-
-    `refusal_weight` is the weight of a refusal's token against a benign answer's. It trades harmful requests that are
-    answered for benign ones that are refused: docs/models.md has the figures of the weights tried.
-    """
+    """What the training depends on besides the seed and the data."""
 
     rank: int = 6
     alpha: int = 12
@@ -44,12 +32,11 @@ class Hyperparameters:
     batch: int = 8
     warmup: float = 0.05
     clip: float = 1.0
-    refusal_weight: float = 2.0
 
 
 def train_adapter(
     model: PreTrainedModel,
-    samples: Sequence[WeightedSample],
+    samples: Sequence[EncodedSample],
     hyperparameters: Hyperparameters,
     seed: int,
     progress: StepProgress,
@@ -61,11 +48,9 @@ def train_adapter(
     weights = [weight for weight in policy.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=hyperparameters.learning_rate, weight_decay=0.0)
     batches = draw_batches(samples, hyperparameters, seed)
-    # A fixed divisor makes a token's weight independent of what shares its batch and of the length of its response: the
-    # first token, which decides between refusing and answering, does not weigh more in a short refusal.
-    tokens_per_batch = (
-        sum(len(sample.encoded.response_ids) for sample in samples) / len(samples) * hyperparameters.batch
-    )
+    # A fixed divisor gives each response token the same weight, whatever shares its batch. So the first token, which
+    # decides between refusing and answering, weighs the same in a short refusal and in a long answer.
+    tokens_per_batch = sum(len(sample.response_ids) for sample in samples) / len(samples) * hyperparameters.batch
     for step, batch in enumerate(batches, start=1):
         set_learning_rate(optimizer, hyperparameters, step / len(batches))
         loss = summed_cross_entropy(policy, batch) / tokens_per_batch
@@ -89,8 +74,8 @@ def lora_config(hyperparameters: Hyperparameters) -> LoraConfig:
 
 
 def draw_batches(
-    samples: Sequence[WeightedSample], hyperparameters: Hyperparameters, seed: int
-) -> list[list[WeightedSample]]:
+    samples: Sequence[EncodedSample], hyperparameters: Hyperparameters, seed: int
+) -> list[list[EncodedSample]]:
     """Batches of all epochs, in order. Samples of like length share a batch, which saves padding."""
     rng = random.Random(f"{seed}/batches")
     batches = []
@@ -98,7 +83,7 @@ def draw_batches(
         order = rng.sample(range(len(samples)), len(samples))
         epoch = []
         for window in cut(order, 4 * hyperparameters.batch):
-            epoch += cut(sorted(window, key=lambda index: num_tokens(samples[index].encoded)), hyperparameters.batch)
+            epoch += cut(sorted(window, key=lambda index: num_tokens(samples[index])), hyperparameters.batch)
         rng.shuffle(epoch)
         batches += [[samples[index] for index in batch] for batch in epoch]
     return batches
@@ -121,10 +106,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, hyperparameters: Hyperpa
         group["lr"] = hyperparameters.learning_rate * min(rise, max(0.05, fall))
 
 
-def summed_cross_entropy(policy: PeftModel, samples: Sequence[WeightedSample]) -> Tensor:
-    """Weighted sum of -log p over the response tokens of the batch."""
-    batch = collate([sample.encoded for sample in samples], pad_id=0, device=policy.device)
+def summed_cross_entropy(policy: PeftModel, samples: Sequence[EncodedSample]) -> Tensor:
+    """Sum of -log p over the response tokens of the batch."""
+    batch = collate(samples, pad_id=0, device=policy.device)
     logits_TV = response_logits(policy, batch)
-    losses_T = torch.nn.functional.cross_entropy(logits_TV.float(), batch.labels_T, reduction="none")
-    weight_B = torch.tensor([sample.weight for sample in samples], device=losses_T.device)
-    return (losses_T * weight_B[batch.sample_T]).sum()
+    return torch.nn.functional.cross_entropy(logits_TV.float(), batch.labels_T, reduction="sum")
