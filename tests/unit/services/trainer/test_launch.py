@@ -30,12 +30,18 @@ def go_on() -> None:
     """Nothing stops the run."""
 
 
+def programs() -> list[psutil.Process]:
+    """The training programs that this test run started; servers of other tests may run beside them."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "services.trainer.program" in child.cmdline()]
+
+
 @pytest.fixture
 def program() -> Iterator[Program]:
     started = Program()
     yield started
     started.stop()
-    assert psutil.Process().children(recursive=True) == []
+    assert programs() == []
 
 
 @pytest.fixture
@@ -76,9 +82,9 @@ def make_spec(tmp_path: Path) -> MakeSpec:
 def test_the_program_stays_for_the_next_job(program: Program, make_spec: MakeSpec) -> None:
     seen: list[Progress] = []
     first = program.run(make_spec("first"), seen.append, go_on)
-    (child,) = psutil.Process().children()
+    (child,) = programs()
     second = program.run(make_spec("second"), ignore, go_on)
-    assert psutil.Process().children() == [child]
+    assert programs() == [child]
     assert first.adapter_sha256 == second.adapter_sha256
     assert seen[-1].done == seen[-1].total == first.num_steps
 
@@ -88,7 +94,7 @@ def test_a_killed_program_is_an_interruption_and_is_started_again(program: Progr
 
     def kill_at_step_10(progress: Progress) -> None:
         if progress.done >= 10:
-            os.kill(psutil.Process().children()[0].pid, signal.SIGKILL)
+            os.kill(programs()[0].pid, signal.SIGKILL)
             time.sleep(0.5)
 
     spec = make_spec("killed", epochs=20)
@@ -105,7 +111,7 @@ def test_a_cancelled_run_leaves_no_process(program: Program, make_spec: MakeSpec
 
     with pytest.raises(JobCancelled):
         program.run(make_spec("cancelled", epochs=20), cancel, go_on)
-    assert psutil.Process().children(recursive=True) == []
+    assert programs() == []
 
 
 def test_a_refused_spec_is_final_and_the_program_lives(program: Program, make_spec: MakeSpec) -> None:
@@ -113,4 +119,4 @@ def test_a_refused_spec_is_final_and_the_program_lives(program: Program, make_sp
         program.run(make_spec("unknown", base_model="nobody"), ignore, go_on)
     assert not isinstance(failure.value, StageInterrupted)
     assert failure.value.code == "base_model"
-    assert psutil.Process().children()[0].is_running()
+    assert programs()[0].is_running()
