@@ -10,10 +10,10 @@ import ctypes
 import os
 import pwd
 import sys
-from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 4
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION = 0x20080522
@@ -24,7 +24,7 @@ CAP_DAC_READ_SEARCH = 2
 def main() -> None:
     """Take the user, tie this process to its parent, and become the command."""
     parent, sign, user, *command = sys.argv[1:]
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     if user != "-":
         become(libc, user)
     # After the change of user, which would undo it.
@@ -35,28 +35,29 @@ def main() -> None:
 
 
 def become(libc: ctypes.CDLL, user: str) -> None:
-    """Give up root for `user`, but keep the right to enter folders that are closed to others, such as /root.
+    """Give up root for `user`, but keep the right to read in folders that are closed to others, such as /root.
 
     Without it a checkout in root's home could not be used, or would have to be opened to everybody.
     """
     entry = pwd.getpwnam(user)
-    libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    # The change of user drops no capability then, and access(2), which PostgreSQL asks, counts the one that is kept.
+    libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
-    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        with suppress(OSError):
-            keep_only(libc, capability)
-            return
+    # The first that this machine allows; without one, folders that are open to all still work.
+    kept = any(keep_only(libc, 1 << capability) for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE))
+    if not kept and not keep_only(libc, 0):
+        sys.exit("root's capabilities can't be dropped")
 
 
-def keep_only(libc: ctypes.CDLL, capability: int) -> None:
-    """Drop all capabilities but this one, and pass it on through exec. Raises OSError where it is not allowed."""
+def keep_only(libc: ctypes.CDLL, bits: int) -> bool:
+    """Drop all capabilities but these, and pass them on through exec; whether it was done."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-    bit = 1 << capability
-    sets = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
-    if libc.capset(header, sets) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0):
-        raise OSError(ctypes.get_errno(), "the capability can't be kept")
+    sets = (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0)
+    if libc.capset(header, sets) != 0:
+        return False
+    return bits == 0 or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bits.bit_length() - 1, 0, 0) == 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from local.processes import ROOT, Command, Process
 from local.record import ProcessRecord, StackRecord, StateFolder, describe
 from local.settings import child_environment
 from tests.leftovers import processes_of, wait_until_gone
+
+UNPRIVILEGED_USER = "nobody" if os.geteuid() == 0 else None
 
 # A process that starts another one in a session of its own; both would rather not stop.
 STUBBORN = """
@@ -141,3 +145,18 @@ def test_kill_is_a_crash(tmp_path: Path) -> None:
     assert process.pid != pid
     assert process.is_alive
     process.stop(grace_seconds=5)
+
+
+def test_a_program_that_refuses_root_still_reads_in_closed_folders(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "file").write_text("readable\n")
+    script = f"id -u; test -r {closed}/file && cat {closed}/file; echo spoilt >> {tmp_path}/child.log.2"
+    unprivileged = dataclasses.replace(command(tmp_path, "/bin/sh", "-c", script), user=UNPRIVILEGED_USER)
+    process = Process(unprivileged)
+    process.start()
+    process.wait_ready(lambda: process.status() is not None, 20)
+    lines = unprivileged.log_path.read_text().splitlines()
+    assert lines[0] != "0"
+    assert lines[1] == "readable"
+    assert (tmp_path / "child.log.2").exists() == (UNPRIVILEGED_USER is None), "it may read everywhere, but not write"
