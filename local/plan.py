@@ -52,6 +52,8 @@ class Plan:
             "work_dir": str(self.state / "work"),
             "cache_dir": str(self.cache),
             "service_token": self.service_token,
+            # Seven programs share one machine's memory, and longer micro-batches are no faster on a CPU.
+            "max_batch_tokens": "512",
         }
         # What a process that is killed leaves in its temporary folder goes with the stack.
         temporary = {"TMPDIR": str(self.state / "tmp"), "PYTHONUNBUFFERED": "1"}

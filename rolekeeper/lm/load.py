@@ -23,6 +23,7 @@ from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.forward import check_projection
 from rolekeeper.lm.gguf import converted, read_gguf
+from rolekeeper.lm.linear import use_onednn
 
 # Everything that scores depend on, and nothing that runs code or unpickles.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -69,6 +70,7 @@ def load_base(entry: ModelEntry, device: str | None = None, cache_dir: Path | No
         model = _merged(model, Path(entry.adapter))
     model.name_or_path = model.config._name_or_path = entry.public_id
     nn.Module.to(model, chosen).eval().requires_grad_(False)
+    use_onednn(model)
     check_projection(model)
     return LoadedModel(entry=entry, model=model, tokenizer=tokenizer, device=chosen, dtype=dtype, digest=digest)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -11,10 +10,10 @@ from pathlib import Path
 from threading import Lock
 
 import structlog
-import torch
 
 from rolekeeper.lm.catalog import ModelEntry, find_entry
 from rolekeeper.lm.load import LoadedModel, load_base
+from rolekeeper.lm.memory import release_memory
 
 
 class ResidentModels:
@@ -41,9 +40,7 @@ class ResidentModels:
         if entry.alias not in self._loaded:
             while len(self._loaded) >= self._max_models:
                 self._loaded.popitem(last=False)
-                gc.collect()
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+                release_memory()
             started = time.monotonic()
             self._loaded[entry.alias] = load_base(entry, cache_dir=self._cache_dir)
             seconds = round(time.monotonic() - started, 2)

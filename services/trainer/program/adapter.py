@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
 from rolekeeper.contracts.jobs import Hyperparameters
+from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.load import BaseModelUnusable
 
 PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
@@ -33,6 +34,7 @@ def fresh_adapter(base: PreTrainedModel, hyper: Hyperparameters) -> Iterator[Pef
         task_type="CAUSAL_LM",
     )
     policy = get_peft_model(base, config)
+    use_onednn(policy)
     try:
         yield policy.eval()
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from rolekeeper.contracts.training import TrainResult, TrainSpec
 from rolekeeper.lm.catalog import ModelEntry, find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
+from rolekeeper.lm.memory import release_memory
 from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.checkpoint import Checkpoints, run_digest
 from services.trainer.program.data import count_steps, encode_samples, read_samples
@@ -43,9 +43,7 @@ class Resident:
     def forget(self) -> None:
         """Give the memory of the base model back."""
         self._loaded = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
 
 
 def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult:

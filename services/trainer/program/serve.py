@@ -13,6 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand
+from rolekeeper.lm.memory import release_memory
 from services.trainer.program.failures import BadSpec, describe
 from services.trainer.program.run import Resident, run_spec
 from services.trainer.program.spec import explain, read_spec
@@ -24,6 +25,7 @@ def serve(commands: IO[bytes], messages: IO[bytes]) -> None:
     _send(messages, ProgramMessage(type="ready"))
     for line in commands:
         _send(messages, _run(line, resident, messages))
+        release_memory()
 
 
 @contextmanager

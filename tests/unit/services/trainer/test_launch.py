@@ -31,9 +31,8 @@ def go_on() -> None:
 
 
 def programs() -> list[psutil.Process]:
-    """The training programs that this test run started; servers of other tests may run beside them."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "services.trainer.program" in child.cmdline()]
+    """The training programs that this process started; those of a stack under test are children of its trainer."""
+    return [child for child in psutil.Process().children() if "services.trainer.program" in child.cmdline()]
 
 
 @pytest.fixture
