@@ -15,6 +15,8 @@ from local.settings import child_environment
 HTTP_PROCESSES = ("gateway", "scorer", "evaluator")
 WORKERS = ("conductor", "trainer")
 SERVERS = ("postgres", "redis")
+# Seven programs share one machine's memory, and longer micro-batches are no faster on a CPU.
+DEFAULTS = {"ROLEKEEPER_MAX_BATCH_TOKENS": "512"}
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,10 @@ class Plan:
             "work_dir": str(self.state / "work"),
             "cache_dir": str(self.cache),
             "service_token": self.service_token,
-            # Seven programs share one machine's memory, and longer micro-batches are no faster on a CPU.
-            "max_batch_tokens": "512",
         }
         # What a process that is killed leaves in its temporary folder goes with the stack.
         temporary = {"TMPDIR": str(self.state / "tmp"), "PYTHONUNBUFFERED": "1"}
-        return child_environment(addresses | places | dict(self.extra)) | temporary
+        return DEFAULTS | child_environment(addresses | places | dict(self.extra)) | temporary
 
     def command(self, process: str, environment: Mapping[str, str]) -> Command:
         """How one of the five processes is started."""

@@ -5,7 +5,7 @@ Shapes: B samples, S positions (padded), T response tokens of all samples, flat,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -85,12 +85,17 @@ def response_logits(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def response_logprobs(
-    model: nn.Module, samples: Sequence[EncodedSample], max_batch_tokens: int = 2048, max_batch_rows: int = 64
+    model: nn.Module,
+    samples: Sequence[EncodedSample],
+    max_batch_tokens: int = 2048,
+    max_batch_rows: int = 64,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """Return the log-prob of each response token, fp32 on the CPU, one tensor per sample in the order given.
 
     The longest id prefix that all prompts share (the template's head and the system prompt) is run once, and its keys
     and values serve every batch. Equal to a naive run of each sample alone, up to the order of additions.
+    `before_batch` is called before each forward pass; what it raises ends the work.
     """
     if not samples:
         return []
@@ -100,8 +105,10 @@ def response_logprobs(
     lengths = [len(suffix.prompt_ids) + len(suffix.response_ids) for suffix in suffixes]
     results: list[Tensor] = [torch.empty(0)] * len(samples)
     with torch.inference_mode():
+        before_batch()
         layers = _prefix_layers(model, prefix)
         for indices in token_budget_batches(lengths, max_batch_tokens, max_batch_rows):
+            before_batch()
             batch = collate([suffixes[index] for index in indices], pad_id=0, device=unwrap(model).device)
             hidden_TD = _hidden_after_prefix(model, batch, layers) if layers else response_hidden(model, batch)
             chunks = zip(hidden_TD.split(_PROJECTION_ROWS), batch.labels_T.split(_PROJECTION_ROWS), strict=True)
