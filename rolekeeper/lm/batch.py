@@ -21,3 +21,21 @@ def token_budget_batches(lengths: Sequence[int], max_tokens: int, max_rows: int)
             batches.append([index])
             longest = lengths[index]
     return batches
+
+
+def bin_pack(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Group samples so that the sum of the lengths of a group is at most `max_tokens`, the longest first.
+
+    Returns lists of indices into `lengths`; together they hold every index once. A sample longer than the budget gets
+    a group of its own.
+    """
+    bins: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if bins and lengths[index] <= room:
+            bins[-1].append(index)
+        else:
+            bins.append([index])
+            room = max_tokens
+        room -= lengths[index]
+    return bins

@@ -5,7 +5,9 @@ Shapes: B samples, S positions (padded), T response tokens of all samples, flat,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,11 +17,15 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.batch import token_budget_batches
+from rolekeeper.lm.cascade import Cascade, UnknownAttention, packed_hidden
 from rolekeeper.lm.encode import EncodedSample
+from rolekeeper.lm.packing import packed_rows
+from rolekeeper.lm.prefix import Layers, PrefixCache
 from rolekeeper.method.logprobs import token_logprobs
 
-_PROJECTION_ROWS = 256
-"""Rows of logits held at once while scoring: 256 x V x 4 bytes, 50 MB at a vocabulary of 49,152."""
+_PROJECTION_ROWS = 128
+"""Rows of logits held at once while scoring: 128 x V x 4 bytes, 25 MB at a vocabulary of 49,152. More are slower: what
+does not fit the allocator's kept memory is mapped anew each time."""
 
 
 class UnknownProjection(RolekeeperError):
@@ -90,33 +96,38 @@ def response_logprobs(
     max_batch_tokens: int = 2048,
     max_batch_rows: int = 64,
     before_batch: Callable[[], None] = lambda: None,
+    prefixes: PrefixCache | None = None,
 ) -> list[Tensor]:
     """Return the log-prob of each response token, fp32 on the CPU, one tensor per sample in the order given.
 
     The longest id prefix that all prompts share (the template's head and the system prompt) is run once, and its keys
-    and values serve every batch. Equal to a naive run of each sample alone, up to the order of additions.
-    `before_batch` is called before each forward pass; what it raises ends the work.
+    and values serve every batch; `prefixes` keeps them for the next call. Equal to `naive_logprobs` of each sample, up
+    to the order of additions. `before_batch` is called before each forward pass; what it raises ends the work.
     """
     if not samples:
         return []
-    # The position that predicts the first response token must stay in the suffix.
-    prefix = _common_prefix([sample.prompt_ids[:-1] for sample in samples])
-    suffixes = [sample._replace(prompt_ids=sample.prompt_ids[len(prefix) :]) for sample in samples]
-    lengths = [len(suffix.prompt_ids) + len(suffix.response_ids) for suffix in suffixes]
+    causal = unwrap(model)
+    prefixes = PrefixCache() if prefixes is None else prefixes
     results: list[Tensor] = [torch.empty(0)] * len(samples)
     with torch.inference_mode():
         before_batch()
-        layers = _prefix_layers(model, prefix)
-        for indices in token_budget_batches(lengths, max_batch_tokens, max_batch_rows):
-            before_batch()
-            batch = collate([suffixes[index] for index in indices], pad_id=0, device=unwrap(model).device)
-            hidden_TD = _hidden_after_prefix(model, batch, layers) if layers else response_hidden(model, batch)
-            chunks = zip(hidden_TD.split(_PROJECTION_ROWS), batch.labels_T.split(_PROJECTION_ROWS), strict=True)
-            logprobs_T = torch.cat([token_logprobs(project(model, rows_TD), labels_T) for rows_TD, labels_T in chunks])
-            by_sample = logprobs_T.cpu().split([len(suffixes[index].response_ids) for index in indices])
+        # The position that predicts the first response token must stay in the suffix.
+        layers, past = prefixes.get(causal, _common_prefix([sample.prompt_ids[:-1] for sample in samples]))
+        suffixes = [sample._replace(prompt_ids=sample.prompt_ids[past:]) for sample in samples]
+        batches = _Batches(causal, suffixes, layers, max_batch_tokens, max_batch_rows, before_batch)
+        for indices, hidden_TD, labels_T in batches.run():
+            logprobs_T = _label_logprobs(causal, hidden_TD, labels_T)
+            by_sample = logprobs_T.cpu().split([len(samples[index].response_ids) for index in indices])
             for index, sample_logprobs_T in zip(indices, by_sample, strict=True):
                 results[index] = sample_logprobs_T
     return results
+
+
+def naive_logprobs(model: nn.Module, sample: EncodedSample) -> Tensor:
+    """Return the log-prob of each response token of one sample, alone and without a shared prefix, fp32 on the CPU."""
+    with torch.inference_mode():
+        batch = collate([sample], pad_id=0, device=unwrap(model).device)
+        return token_logprobs(response_logits(model, batch), batch.labels_T).cpu()
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:
@@ -139,6 +150,58 @@ def check_projection(model: PreTrainedModel) -> None:
         )
 
 
+class _Hidden(NamedTuple):
+    """Last hidden states [T, D] of the rows that predict the responses of some samples, one sample after the other."""
+
+    indices: list[int]
+    hidden_TD: Tensor
+    labels_T: Tensor
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Samples without their prefix, and how they go through the model."""
+
+    model: PreTrainedModel
+    samples: Sequence[EncodedSample]
+    layers: Layers
+    max_tokens: int
+    max_rows: int
+    before_batch: Callable[[], None]
+
+    def run(self) -> Iterator[_Hidden]:
+        """Yield every sample once: from packed rows where the model can, else from padded batches."""
+        if self.model.device.type == "cpu" and self.model.dtype == torch.float32:
+            # The first packed row tells; nothing has been yielded then.
+            with contextlib.suppress(UnknownAttention):
+                yield from self._packed()
+                return
+        yield from self._padded()
+
+    def _packed(self) -> Iterator[_Hidden]:
+        past = self.layers[0][0].shape[-2] if self.layers else 0
+        for row in packed_rows(self.samples, past, self.max_tokens):
+            self.before_batch()
+            cascade = Cascade(self.layers, row.groups)
+            hidden_TD = packed_hidden(self.model, row.input_ids_T, row.position_ids_T, cascade)
+            yield _Hidden(row.samples, hidden_TD[row.rows_R], row.labels_R)
+
+    def _padded(self) -> Iterator[_Hidden]:
+        lengths = [len(sample.prompt_ids) + len(sample.response_ids) for sample in self.samples]
+        for indices in token_budget_batches(lengths, self.max_tokens, self.max_rows):
+            self.before_batch()
+            batch = collate([self.samples[index] for index in indices], pad_id=0, device=self.model.device)
+            if self.layers:
+                yield _Hidden(indices, _hidden_after_prefix(self.model, batch, self.layers), batch.labels_T)
+            else:
+                yield _Hidden(indices, response_hidden(self.model, batch), batch.labels_T)
+
+
+def _label_logprobs(model: PreTrainedModel, hidden_TD: Tensor, labels_T: Tensor) -> Tensor:
+    chunks = zip(hidden_TD.split(_PROJECTION_ROWS), labels_T.split(_PROJECTION_ROWS), strict=True)
+    return torch.cat([token_logprobs(project(model, rows_TD), labels_T) for rows_TD, labels_T in chunks])
+
+
 def _trunk(model: nn.Module) -> nn.Module:
     return unwrap(model).base_model
 
@@ -150,16 +213,6 @@ def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     while length < min(len(first), len(last)) and first[length] == last[length]:
         length += 1
     return first[:length]
-
-
-def _prefix_layers(model: nn.Module, prefix: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values [1, heads, len(prefix), head size] of each layer; nothing for an empty prefix."""
-    if not prefix:
-        return []
-    cache = DynamicCache()
-    input_ids_BS = torch.tensor([list(prefix)], device=unwrap(model).device)
-    _trunk(model)(input_ids=input_ids_BS, past_key_values=cache, use_cache=True)
-    return [(keys, values) for keys, values, *_ in cache]
 
 
 def _hidden_after_prefix(model: nn.Module, batch: Batch, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.lm.batch import token_budget_batches
+from rolekeeper.lm.batch import bin_pack, token_budget_batches
 
 
 def test_hand_computed() -> None:
@@ -27,3 +27,17 @@ def test_every_sample_once_and_never_over_the_limits(lengths: list[int], max_tok
         cost = len(batch) * max(lengths[index] for index in batch)
         assert len(batch) <= max_rows
         assert cost <= max_tokens or len(batch) == 1
+
+
+def test_packing_by_hand() -> None:
+    # 10 alone, then 6 + 5, then 3 + 3 + 2: a group is closed by the first sample that does not fit.
+    assert bin_pack([3, 10, 5, 3, 6, 2], max_tokens=12) == [[1], [4, 2], [0, 3, 5]]
+    assert bin_pack([50, 2], max_tokens=12) == [[0], [1]]
+    assert bin_pack([], max_tokens=12) == []
+
+
+@given(st.lists(st.integers(1, 300)), st.integers(1, 1000))
+def test_packing_holds_every_sample_once_within_the_budget(lengths: list[int], max_tokens: int) -> None:
+    groups = bin_pack(lengths, max_tokens)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in group) <= max_tokens or len(group) == 1 for group in groups)

@@ -1,0 +1,99 @@
+"""Samples into packed rows: one after the other, without padding, and what several samples share only once.
+
+Shapes: T tokens of a packed row, L tokens of one group, R response tokens of all its samples, flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rolekeeper.lm.batch import bin_pack
+from rolekeeper.lm.cascade import Group
+from rolekeeper.lm.encode import EncodedSample
+
+
+class PackedRow(NamedTuple):
+    """A packed row. `samples` are positions in the list that was packed, in the order of their responses.
+
+    `rows_R` are the positions in T that predict the response tokens `labels_R`. The last token of a response is not
+    an input: nothing is predicted from it.
+    """
+
+    samples: list[int]
+    input_ids_T: Tensor
+    position_ids_T: Tensor
+    groups: list[Group]
+    rows_R: Tensor
+    labels_R: Tensor
+
+
+def packed_rows(samples: Sequence[EncodedSample], past: int, max_tokens: int) -> Iterator[PackedRow]:
+    """Yield rows of at most `max_tokens` tokens (or of one sample) that hold every sample once, the longest first.
+
+    Samples with the same prompt share its tokens. `past` is how many tokens come before every sample.
+    """
+    groups = _groups(samples, max_tokens)
+    lengths = [_length(samples, group) for group in groups]
+    for indices in bin_pack(lengths, max_tokens):
+        yield _pack(samples, [groups[index] for index in indices], past)
+
+
+def _groups(samples: Sequence[EncodedSample], max_tokens: int) -> list[list[int]]:
+    by_prompt: dict[tuple[int, ...], list[list[int]]] = {}
+    for index, sample in enumerate(samples):
+        groups = by_prompt.setdefault(tuple(sample.prompt_ids), [[]])
+        if groups[-1] and _length(samples, [*groups[-1], index]) > max_tokens:
+            groups.append([])
+        groups[-1].append(index)
+    return [group for groups in by_prompt.values() for group in groups]
+
+
+def _length(samples: Sequence[EncodedSample], group: Sequence[int]) -> int:
+    return len(samples[group[0]].prompt_ids) + sum(len(samples[index].response_ids) - 1 for index in group)
+
+
+def _pack(samples: Sequence[EncodedSample], groups: Sequence[Sequence[int]], past: int) -> PackedRow:
+    input_ids: list[int] = []
+    position_ids: list[int] = []
+    rows: list[int] = []
+    packed = []
+    for group in groups:
+        start, prompt_ids = len(input_ids), samples[group[0]].prompt_ids
+        input_ids += prompt_ids
+        position_ids += range(past, past + len(prompt_ids))
+        last, answered = len(input_ids) - 1, past + len(prompt_ids)
+        for index in group:
+            inputs = samples[index].response_ids[:-1]
+            # The last token of the prompt predicts the first token of each response.
+            rows += [last, *range(len(input_ids), len(input_ids) + len(inputs))]
+            position_ids += range(answered, answered + len(inputs))
+            input_ids += inputs
+        lengths = [len(prompt_ids), *(len(samples[index].response_ids) - 1 for index in group)]
+        packed.append(Group(start, len(input_ids), tree_mask(lengths) if len(group) > 1 else None))
+    order = [index for group in groups for index in group]
+    labels = [label for index in order for label in samples[index].response_ids]
+    return PackedRow(
+        samples=order,
+        input_ids_T=torch.tensor(input_ids),
+        position_ids_T=torch.tensor(position_ids),
+        groups=packed,
+        rows_R=torch.tensor(rows),
+        labels_R=torch.tensor(labels),
+    )
+
+
+def tree_mask(lengths: Sequence[int]) -> Tensor:
+    """Return the mask [L, L] of a trunk and its branches, `lengths[0]` and the rest: 0 where seen, else -inf.
+
+    A token sees the trunk and its own branch, up to itself.
+    """
+    mask_LL = torch.full((sum(lengths), sum(lengths)), float("-inf"))
+    for start, stop in pairwise(accumulate(lengths, initial=0)):
+        mask_LL[start:stop, : lengths[0]] = 0
+        mask_LL[start:stop, start:stop] = 0
+    return mask_LL.masked_fill(torch.ones_like(mask_LL, dtype=torch.bool).triu(1), float("-inf"))
