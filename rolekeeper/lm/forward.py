@@ -123,6 +123,23 @@ def response_logprobs(
     return results
 
 
+def response_states(
+    model: nn.Module, samples: Sequence[EncodedSample], max_batch_tokens: int = 2048, max_batch_rows: int = 64
+) -> list[Tensor]:
+    """Return the last hidden states [T, D] of the rows that predict each sample's response, in the order given.
+
+    `project` makes exact logits of them, at a D/V of the memory. A PeftModel's adapter is used as it is switched.
+    """
+    states: list[Tensor] = [torch.empty(0)] * len(samples)
+    with torch.no_grad():
+        batches = _Batches(unwrap(model), samples, [], max_batch_tokens, max_batch_rows, lambda: None)
+        for indices, hidden_TD, _ in batches.run():
+            by_sample = hidden_TD.split([len(samples[index].response_ids) for index in indices])
+            for index, sample_TD in zip(indices, by_sample, strict=True):
+                states[index] = sample_TD.clone()  # a view would keep the states of the whole batch alive
+    return states
+
+
 def naive_logprobs(model: nn.Module, sample: EncodedSample) -> Tensor:
     """Return the log-prob of each response token of one sample, alone and without a shared prefix, fp32 on the CPU."""
     with torch.inference_mode():

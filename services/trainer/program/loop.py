@@ -1,7 +1,6 @@
 """The training loop: Role-Safety Balance Optimization (RBO) of the adapter.
 
-Shapes: B samples, T response tokens of all samples of a micro-batch, flat, V vocabulary. Logits exist for response
-tokens only.
+Shapes: B samples, T response tokens of all samples of a micro-batch, flat, F those of the flagged samples, D hidden.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,13 +18,15 @@ from torch import Tensor
 from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.batch import token_budget_batches
-from rolekeeper.lm.forward import Batch, collate, response_logits
-from rolekeeper.method.rbo import KlDirection, RboTerms, ce_sum, kl_sum, rbo_loss, token_kl
+from rolekeeper.lm.forward import collate, project, response_hidden
+from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
+from rolekeeper.method.rbo import KlDirection
 from services.trainer.program.checkpoint import Checkpoints
 from services.trainer.program.data import GlobalBatch, TrainingData, count_steps, global_batches
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.failures import Diverged
 from services.trainer.program.meter import Meter, Report
+from services.trainer.program.reference import Reference
 
 _NAMED_SAMPLES = 16
 
@@ -70,10 +72,10 @@ def train(
         losses.extend(restored.losses)
         engine.load_state(len(losses), restored.tensors)
     meter = Meter(count_steps(len(data.samples), hyper), len(losses), report)
-    objective = objective_of(spec.method)
+    rbo = RboLoss(policy, data, objective_of(spec.method), spec.max_batch_tokens)
     for batch in global_batches(len(data.samples), hyper, first_step=len(losses)):
         started_at = time.monotonic()
-        step_loss = backward_batch(policy, engine, data, batch, objective, spec.max_batch_tokens)
+        step_loss = rbo.backward(engine, batch)
         info = engine.step()
         if not math.isfinite(info.grad_norm):
             raise _diverged("gradient", batch.step, batch.indices)
@@ -92,61 +94,54 @@ def train(
     return tuple(losses)
 
 
-def backward_batch(
-    policy: PeftModel,
-    engine: TorchEngine,
-    data: TrainingData,
-    batch: GlobalBatch,
-    objective: Objective,
-    max_batch_tokens: int,
-) -> StepLoss:
-    """Add up the gradients of a global batch, micro-batch by micro-batch. Raises Diverged, which names the samples."""
-    num_tokens = sum(len(data.samples[index].response_ids) for index in batch.indices)
-    num_samples = len(batch.indices)
-    lengths = [len(data.samples[index].prompt_ids) + len(data.samples[index].response_ids) for index in batch.indices]
-    groups = [
-        [batch.indices[position] for position in group]
-        for group in token_budget_batches(lengths, max_batch_tokens, num_samples)
-    ]
-    sums: list[Tensor] = []
-    for group in groups:
-        terms = micro_batch_terms(policy, data, group, objective)
-        loss = rbo_loss(terms.ce_sum, num_tokens, terms.kl_sum, num_samples, objective.kl_weight)
-        engine.backward(loss)
-        sums.append(torch.stack([loss.detach(), terms.ce_sum.detach(), terms.kl_sum.detach()]))
-    # The one place of a step where an accelerator is waited for.
-    by_group = torch.stack(sums).tolist()
-    for group, (loss_value, _, _) in zip(groups, by_group, strict=True):
-        if not math.isfinite(loss_value):
-            raise _diverged("loss", batch.step, group)
-    loss_sum, ce, kl = (sum(column) for column in zip(*by_group, strict=True))
-    return StepLoss(loss_sum, ce / num_tokens, kl / num_samples, sum(lengths))
+class RboLoss:
+    """RBO of a policy on its training data: gradients of a global batch, micro-batch by micro-batch."""
 
+    def __init__(self, policy: PeftModel, data: TrainingData, objective: Objective, max_batch_tokens: int) -> None:
+        self._policy = policy
+        self._data = data
+        self._objective = objective
+        self._max_batch_tokens = max_batch_tokens
+        self._reference = Reference(policy, data, max_batch_tokens)
 
-def micro_batch_terms(policy: PeftModel, data: TrainingData, indices: Sequence[int], objective: Objective) -> RboTerms:
-    """Return the two sums of RBO for some samples. The KL one is 0 where none is flagged, or where it has no weight."""
-    flagged = [index for index in indices if data.harmful[index]] if objective.kl_weight else []
-    # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
-    reference = _collate(policy, data, flagged) if flagged else None
-    reference_TV = None if reference is None else _reference_logits(policy, reference)
-    batch = _collate(policy, data, indices)
-    logits_TV = response_logits(policy, batch)
-    ce = ce_sum(logits_TV, batch.labels_T)
-    if reference is None or reference_TV is None:
-        return RboTerms(ce, torch.zeros_like(ce))
-    flagged_B = torch.tensor([data.harmful[index] for index in indices], device=logits_TV.device)
-    kl_T = token_kl(logits_TV[flagged_B[batch.sample_T]], reference_TV, objective.kl_direction)
-    return RboTerms(ce, kl_sum(kl_T, reference.sample_T, len(flagged)))
+    def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
+        """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
+        samples = [self._data.samples[index] for index in batch.indices]
+        num_tokens = sum(len(sample.response_ids) for sample in samples)
+        lengths = [len(sample.prompt_ids) + len(sample.response_ids) for sample in samples]
+        groups = [
+            [batch.indices[position] for position in group]
+            for group in token_budget_batches(lengths, self._max_batch_tokens, len(samples))
+        ]
+        sums: list[Tensor] = []
+        for group in groups:
+            fused = self._micro_batch(group, num_tokens, len(samples))
+            engine.backward(fused.loss)
+            sums.append(torch.stack([fused.loss.detach(), fused.ce_sum, fused.weighted_kl]))
+        # The one place of a step where an accelerator is waited for.
+        by_group = torch.stack(sums).tolist()
+        for group, (loss_value, _, _) in zip(groups, by_group, strict=True):
+            if not math.isfinite(loss_value):
+                raise _diverged("loss", batch.step, group)
+        loss, ce, weighted_kl = (sum(column) for column in zip(*by_group, strict=True))
+        kl = weighted_kl / self._objective.kl_weight if self._objective.kl_weight else 0.0
+        return StepLoss(loss, ce / num_tokens, kl, sum(lengths))
 
-
-def _reference_logits(policy: PeftModel, batch: Batch) -> Tensor:
-    """Logits [T, V] of the same weights with the adapter off."""
-    with torch.no_grad(), policy.disable_adapter():
-        return response_logits(policy, batch)
-
-
-def _collate(policy: PeftModel, data: TrainingData, indices: Sequence[int]) -> Batch:
-    return collate([data.samples[index] for index in indices], pad_id=0, device=policy.device)
+    def _micro_batch(self, indices: Sequence[int], num_tokens: int, num_samples: int) -> FusedLoss:
+        """The micro-batch's share of the loss of a global batch with so many response tokens and samples."""
+        # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
+        flagged = [index for index in indices if self._data.harmful[index]] if self._objective.kl_weight else []
+        reference_FD = self._reference.states(flagged) if flagged else None
+        batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
+        hidden_TD = response_hidden(self._policy, batch)
+        anchor = None
+        if reference_FD is not None:
+            flagged_B = torch.tensor([index in set(flagged) for index in indices], device=hidden_TD.device)
+            rows_F = torch.nonzero(flagged_B[batch.sample_T]).flatten()
+            tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
+            weights_F = self._objective.kl_weight / (tokens_B[batch.sample_T[rows_F]] * num_samples)
+            anchor = Anchor(rows_F, reference_FD, weights_F, self._objective.kl_direction)
+        return fused_rbo(partial(project, self._policy), hidden_TD, batch.labels_T, 1 / num_tokens, anchor)
 
 
 def _diverged(what: str, step: int, indices: Sequence[int]) -> Diverged:

@@ -21,7 +21,7 @@ from services.trainer.program.checkpoint import Checkpoints
 from services.trainer.program.data import GlobalBatch, TrainingData, count_steps
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.failures import Diverged
-from services.trainer.program.loop import Objective, backward_batch, objective_of, train
+from services.trainer.program.loop import Objective, RboLoss, objective_of, train
 from tests.unit.services.trainer.program.runs import (
     HYPERPARAMETERS,
     PEFT_ASKS_BY_AN_OLD_NAME,
@@ -82,7 +82,7 @@ def test_loss_and_gradient_are_those_of_the_naive_twin(
     objective = Objective(kl_weight=2.0, kl_direction=direction)
     with moved_adapter(loaded) as policy:
         engine = TorchEngine(policy, HYPERPARAMETERS, num_steps=1)
-        step_loss = backward_batch(policy, engine, data, BATCH, objective, 2048)
+        step_loss = RboLoss(policy, data, objective, 2048).backward(engine, BATCH)
         ours = gradients(policy)
         expected = naive_loss(policy, data, objective)
         torch.autograd.backward(expected)
@@ -99,10 +99,10 @@ def test_the_split_into_micro_batches_changes_nothing(tiny_folder: Path, loaded:
     objective = objective_of(Method(kl_weight=1.0))
     with moved_adapter(loaded) as policy:
         engine = TorchEngine(policy, HYPERPARAMETERS, num_steps=1)
-        whole = backward_batch(policy, engine, data, BATCH, objective, 100_000)
+        whole = RboLoss(policy, data, objective, 100_000).backward(engine, BATCH)
         whole_gradients = gradients(policy)
         for max_batch_tokens in (1, 150, 400):
-            split = backward_batch(policy, engine, data, BATCH, objective, max_batch_tokens)
+            split = RboLoss(policy, data, objective, max_batch_tokens).backward(engine, BATCH)
             assert split.loss == pytest.approx(whole.loss, rel=1e-6)
             for part, all_at_once in zip(gradients(policy), whole_gradients, strict=True):
                 torch.testing.assert_close(part, all_at_once, rtol=0, atol=1e-6)

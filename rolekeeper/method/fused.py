@@ -1,0 +1,131 @@
+"""CE and KL of RBO from hidden states, with their gradients in the forward pass: logits exist for a few rows at a time.
+
+Shapes: T response tokens of a micro-batch, flat, F those of flagged samples, C rows of a chunk, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rolekeeper.method.rbo import KlDirection
+
+Project = Callable[[Tensor], Tensor]
+"""Hidden states [C, D] to logits [C, V]: the output head, with softcapping where the model has it."""
+
+CHUNK_ROWS = 128
+"""Three to five tensors of CHUNK_ROWS x V x 4 bytes live at once: 25 MB each at a vocabulary of 49,152."""
+
+
+class Anchor(NamedTuple):
+    """The KL term of the flagged samples of a micro-batch.
+
+    `rows_F` are their rows in T; `reference_FD` the reference's last hidden states there; `weights_F` what each token's
+    KL counts in the loss (lambda / tokens of its sample / samples of the global batch).
+    """
+
+    rows_F: Tensor
+    reference_FD: Tensor
+    weights_F: Tensor
+    direction: KlDirection
+
+
+class FusedLoss(NamedTuple):
+    """The loss (a scalar with a gradient), and the sums of CE (nats) and of weighted KL in it, without one."""
+
+    loss: Tensor
+    ce_sum: Tensor
+    weighted_kl: Tensor
+
+
+def fused_rbo(
+    project: Project, hidden_TD: Tensor, labels_T: Tensor, ce_weight: float, anchor: Anchor | None = None
+) -> FusedLoss:
+    """Return ce_weight * sum CE + sum_F weight * KL. The gradient goes to `hidden_TD` only: the head is frozen.
+
+    With z the logits, p = softmax(z) of the policy and q of the reference, the gradients by z are p - onehot for CE,
+    p (log p - log q - KL) for KL(p || q) and p - q for KL(q || p). Each chunk's gradient is taken to the hidden states
+    while its logits are there, as in Liger-Kernel's fused linear losses (arXiv 2410.10989, section 3.2).
+    Naive twin: `ce_sum` and `token_kl` of `rolekeeper.method.rbo` on all logits at once.
+    """
+    terms = _Fused.apply(hidden_TD, project, labels_T, ce_weight, anchor)  # type: ignore[no-untyped-call]
+    return FusedLoss(*cast(tuple[Tensor, Tensor, Tensor], terms))
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_TD: Tensor, project: Project, labels_T: Tensor, ce_weight: float, anchor: Anchor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        grad_TD = torch.empty_like(hidden_TD)
+        ce = kl = hidden_TD.new_zeros((), dtype=torch.float32)
+        flagged_T = torch.zeros(len(labels_T), dtype=torch.bool, device=labels_T.device)
+        if anchor is not None:
+            flagged_T[anchor.rows_F] = True
+            parts = zip(*(part.split(CHUNK_ROWS) for part in anchor[:3]), strict=True)
+            for rows_C, reference_CD, weights_C in parts:
+                reference_CV = torch.log_softmax(project(reference_CD).float(), dim=-1)
+                part = _Chunk(project, hidden_TD[rows_C], labels_T[rows_C], ce_weight)
+                anchored = part.anchored(reference_CV, weights_C, anchor.direction)
+                grad_TD[rows_C], ce, kl = anchored.grad_CD, ce + anchored.ce_sum, kl + anchored.weighted_kl
+        for rows_C in torch.nonzero(~flagged_T).flatten().split(CHUNK_ROWS):
+            plain = _Chunk(project, hidden_TD[rows_C], labels_T[rows_C], ce_weight).plain()
+            grad_TD[rows_C], ce = plain.grad_CD, ce + plain.ce_sum
+        ctx.save_for_backward(grad_TD)
+        ctx.mark_non_differentiable(ce, kl)
+        return ce_weight * ce + kl, ce, kl
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_sums: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_TD,) = ctx.saved_tensors
+        return grad * grad_TD, None, None, None, None
+
+
+class _Terms(NamedTuple):
+    grad_CD: Tensor
+    ce_sum: Tensor
+    weighted_kl: Tensor
+
+
+class _Chunk:
+    """A few rows: logits once, and what follows from them, overwriting as it goes."""
+
+    def __init__(self, project: Project, hidden_CD: Tensor, labels_C: Tensor, ce_weight: float) -> None:
+        with torch.enable_grad():
+            self._hidden_CD = hidden_CD.detach().requires_grad_()
+            self._logits_CV = project(self._hidden_CD)
+        self._labels_C1 = labels_C.unsqueeze(-1)
+        self._ce_weight = ce_weight
+        self._policy_CV = torch.log_softmax(self._logits_CV.detach().float(), dim=-1)
+        self._ce_sum = -self._policy_CV.gather(-1, self._labels_C1).sum()
+
+    def plain(self) -> _Terms:
+        """CE alone."""
+        return _Terms(
+            self._pull(self._policy_CV.exp_().mul_(self._ce_weight)), self._ce_sum, self._ce_sum.new_zeros(())
+        )
+
+    def anchored(self, reference_CV: Tensor, weights_C: Tensor, direction: KlDirection) -> _Terms:
+        """CE, and the KL to the reference's log-probs."""
+        weights_C1 = weights_C.unsqueeze(-1)
+        p_CV = self._policy_CV.exp()
+        if direction is KlDirection.REVERSE:
+            ratio_CV = self._policy_CV.sub_(reference_CV)
+            kl_C1 = torch.linalg.vecdot(p_CV, ratio_CV).unsqueeze(-1)
+            grad_CV = ratio_CV.sub_(kl_C1).mul_(weights_C1).add_(self._ce_weight).mul_(p_CV)
+        else:
+            q_CV = reference_CV.exp()
+            kl_C1 = torch.linalg.vecdot(q_CV, reference_CV.sub_(self._policy_CV)).unsqueeze(-1)
+            grad_CV = p_CV.mul_(weights_C1 + self._ce_weight).sub_(q_CV.mul_(weights_C1))
+        return _Terms(self._pull(grad_CV), self._ce_sum, (kl_C1 * weights_C1).sum())
+
+    def _pull(self, grad_CV: Tensor) -> Tensor:
+        """The gradient by the hidden states, of p-like terms in `grad_CV` and of -onehot."""
+        grad_CV.scatter_add_(-1, self._labels_C1, grad_CV.new_full(self._labels_C1.shape, -self._ce_weight))
+        (grad_CD,) = torch.autograd.grad(self._logits_CV, self._hidden_CD, grad_CV.to(self._logits_CV.dtype))
+        return grad_CD

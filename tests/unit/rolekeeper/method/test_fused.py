@@ -1,0 +1,123 @@
+"""Shapes: T tokens, F flagged ones, D hidden, V vocabulary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from rolekeeper.method import fused
+from rolekeeper.method.fused import Anchor, Project, fused_rbo
+from rolekeeper.method.rbo import KlDirection, ce_sum, token_kl
+
+D, V = 12, 40
+
+
+def head(softcap: float | None = None, dtype: torch.dtype = torch.float32) -> Project:
+    weight_VD = torch.randn(V, D, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+    def project(hidden_TD: Tensor) -> Tensor:
+        logits_TV = hidden_TD @ weight_VD.T
+        return logits_TV if softcap is None else torch.tanh(logits_TV / softcap) * softcap
+
+    return project
+
+
+class Case(NamedTuple):
+    hidden_TD: Tensor
+    labels_T: Tensor
+    anchor: Anchor | None
+
+
+def make_case(num_tokens: int, flagged: Sequence[int], direction: KlDirection = KlDirection.REVERSE) -> Case:
+    generator = torch.Generator().manual_seed(num_tokens)
+    hidden_TD = torch.randn(num_tokens, D, generator=generator, requires_grad=True)
+    labels_T = torch.randint(V, (num_tokens,), generator=generator)
+    reference_FD = torch.randn(len(flagged), D, generator=generator)
+    weights_F = torch.rand(len(flagged), generator=generator)
+    anchor = Anchor(torch.tensor(flagged), reference_FD, weights_F, direction) if flagged else None
+    return Case(hidden_TD, labels_T, anchor)
+
+
+def dense(project: Project, hidden_TD: Tensor, labels_T: Tensor, ce_weight: float, anchor: Anchor | None) -> Tensor:
+    """The naive twin: all logits at once, and autograd."""
+    logits_TV = project(hidden_TD)
+    loss = ce_weight * -logits_TV.log_softmax(-1)[torch.arange(len(labels_T)), labels_T].sum()
+    if anchor is not None:
+        p, q = logits_TV[anchor.rows_F].log_softmax(-1), project(anchor.reference_FD).log_softmax(-1)
+        p, q = (p, q) if anchor.direction is KlDirection.REVERSE else (q, p)
+        loss = loss + (anchor.weights_F * (p.exp() * (p - q)).sum(-1)).sum()
+    return loss
+
+
+def test_one_token_by_hand() -> None:
+    # Two words, logits log 3 and 0: p = (3/4, 1/4), and the label is the second. The reference is even: q = (1/2, 1/2).
+    hidden_TD = torch.tensor([[math.log(3.0), 0.0]], requires_grad=True)
+    anchor = Anchor(torch.tensor([0]), torch.zeros(1, 2), torch.tensor([2.0]), KlDirection.REVERSE)
+    out = fused_rbo(lambda hidden: hidden * 1.0, hidden_TD, torch.tensor([1]), 0.5, anchor)
+    kl = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert out.ce_sum.item() == pytest.approx(math.log(4))
+    assert out.weighted_kl.item() == pytest.approx(2 * kl)
+    assert out.loss.item() == pytest.approx(0.5 * math.log(4) + 2 * kl)
+    torch.autograd.backward(out.loss)
+    first = 0.5 * 0.75 + 2 * 0.75 * (math.log(1.5) - kl)
+    assert hidden_TD.grad is not None
+    assert hidden_TD.grad.tolist()[0] == pytest.approx([first, -first])
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("flagged", [[], [0, 2, 5], list(range(11))])
+def test_loss_and_gradient_are_those_of_a_dense_fp64_reference(
+    direction: KlDirection, softcap: float | None, flagged: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "CHUNK_ROWS", 4)
+    hidden_TD, labels_T, anchor = make_case(11, flagged, direction)
+    out = fused_rbo(head(softcap), hidden_TD, labels_T, 0.3, anchor)
+    (ours,) = torch.autograd.grad(2.0 * out.loss, hidden_TD)
+
+    hidden64_TD = hidden_TD.detach().double().requires_grad_()
+    anchor64 = anchor and anchor._replace(
+        reference_FD=anchor.reference_FD.double(), weights_F=anchor.weights_F.double()
+    )
+    expected = dense(head(softcap, torch.float64), hidden64_TD, labels_T, 0.3, anchor64)
+    (theirs,) = torch.autograd.grad(2.0 * expected, hidden64_TD)
+    assert out.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    error = (ours.double() - theirs).norm() / theirs.norm()
+    assert error.item() <= 1e-5
+    assert out.loss.item() == pytest.approx(0.3 * out.ce_sum.item() + out.weighted_kl.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+def test_the_sums_are_those_of_the_method(direction: KlDirection) -> None:
+    hidden_TD, labels_T, anchor = make_case(9, [1, 4], direction)
+    assert anchor is not None
+    out = fused_rbo(head(), hidden_TD, labels_T, 1.0, anchor)
+    logits_TV = head()(hidden_TD)
+    kl_F = token_kl(logits_TV[anchor.rows_F], head()(anchor.reference_FD), direction)
+    torch.testing.assert_close(out.ce_sum, ce_sum(logits_TV, labels_T))
+    torch.testing.assert_close(out.weighted_kl, (anchor.weights_F * kl_F).sum())
+
+
+def test_logits_exist_for_a_chunk_of_rows_only() -> None:
+    rows: list[int] = []
+
+    def project(hidden_TD: Tensor) -> Tensor:
+        rows.append(len(hidden_TD))
+        return head()(hidden_TD)
+
+    hidden_TD, labels_T, anchor = make_case(700, range(0, 700, 2))
+    fused_rbo(project, hidden_TD, labels_T, 1.0, anchor)
+    assert max(rows) == fused.CHUNK_ROWS
+    assert sum(rows) == 700 + 350
+
+
+def test_a_nan_is_in_the_loss() -> None:
+    hidden_TD, labels_T, _ = make_case(5, [])
+    with torch.no_grad():
+        hidden_TD[3] = float("nan")
+    assert math.isnan(fused_rbo(head(), hidden_TD, labels_T, 1.0).loss.item())
