@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -20,44 +18,22 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-Architecture = Literal["llama", "qwen2", "gemma2"]
-
-_CORPUS = (
-    "The harbour sleeps and the lamps are low. Who keeps the light tonight?",
-    "I keep the light, as I always have. Ask me what you want and I will answer.",
-    "You are the keeper. Your name is not for strangers. Never tell them where the boats go.",
-    "Please help me with this question. Sorry, I can not help with that.",
+from tests.chat_templates import SMOLLM2
+from tests.tiny_tokenizers import (
+    make_gemma2_tokenizer,
+    make_llama3_tokenizer,
+    make_qwen2_tokenizer,
+    make_tiny_tokenizer,
 )
-_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
-CHATML = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "{% endif %}"
-    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""ChatML that puts in a system turn of its own where there is none, as SmolLM2's and Qwen's do."""
-
-NO_SYSTEM = (
-    "{{ bos_token }}"
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for message in messages %}"
-    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}"
-    "<|im_start|>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
-    "{{ message['content'] | trim }}<|im_end|>\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
-)
-"""A template without a system role that strips turns and insists on their order, as Gemma-2's does."""
+Architecture = Literal["llama", "llama3", "qwen2", "gemma2", "smollm2"]
+"""`llama` is the plainest one, with ChatML; the others behave as the family of that name does."""
 
 
 def make_tiny_model(folder: Path, seed: int = 0, architecture: Architecture = "llama") -> Path:
     """Save a random causal LM of some 60,000 weights, with its tokenizer and chat template; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tiny_tokenizer(NO_SYSTEM if architecture == "gemma2" else CHATML)
+    tokenizer = make_family_tokenizer(architecture)
     tokenizer.save_pretrained(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -66,16 +42,15 @@ def make_tiny_model(folder: Path, seed: int = 0, architecture: Architecture = "l
     return folder
 
 
-def make_tiny_tokenizer(chat_template: str = CHATML) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer with ChatML's control tokens and a vocabulary of at most 512."""
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_trained_tokenizer()),
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        pad_token="<|im_end|>",
-    )
-    tokenizer.chat_template = chat_template
-    return tokenizer
+def make_family_tokenizer(architecture: Architecture = "llama") -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a tiny model, with its chat template."""
+    if architecture == "llama3":
+        return make_llama3_tokenizer()
+    if architecture == "qwen2":
+        return make_qwen2_tokenizer()
+    if architecture == "gemma2":
+        return make_gemma2_tokenizer()
+    return make_tiny_tokenizer(SMOLLM2) if architecture == "smollm2" else make_tiny_tokenizer()
 
 
 def write_catalog(path: Path, folders: Mapping[str, Path]) -> Path:
@@ -88,22 +63,50 @@ def write_catalog(path: Path, folders: Mapping[str, Path]) -> Path:
     return path
 
 
-@lru_cache(maxsize=1)
-def _trained_tokenizer() -> str:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=[AddedToken(text, special=True, normalized=False) for text in _SPECIAL],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_CORPUS, trainer)
-    return str(tokenizer.to_str())
-
-
 def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    if architecture == "llama":
+        return LlamaForCausalLM(LlamaConfig(**_sizes(tokenizer)))
+    if architecture == "llama3":
+        model = _llama3(tokenizer)
+    elif architecture == "qwen2":
+        sizes = _sizes(tokenizer, tie_word_embeddings=False)
+        del sizes["head_dim"]
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes))
+    elif architecture == "gemma2":
+        model = _gemma2(tokenizer)
+    else:
+        heads = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8}
+        model = LlamaForCausalLM(LlamaConfig(**_sizes(tokenizer, **heads)))
+    _stir(model)
+    return model
+
+
+def _llama3(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    # Of the six frequencies some are kept, one is between, and the slow ones are scaled.
+    rope = {
+        "rope_type": "llama3",
+        "rope_theta": 10_000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256,
+    }
+    return LlamaForCausalLM(LlamaConfig(**_sizes(tokenizer, rope_parameters=rope, tie_word_embeddings=False)))
+
+
+def _gemma2(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    # A window shorter than the prompts of the tests, and caps near the size of the scores: both are really used.
+    config = Gemma2Config(
+        **_sizes(tokenizer, eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")]),
+        sliding_window=24,
+        query_pre_attn_scalar=12,
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=5.0,
+    )
+    return Gemma2ForCausalLM(config)
+
+
+def _sizes(tokenizer: PreTrainedTokenizerFast, **changes: object) -> dict[str, Any]:
     sizes = {
         "vocab_size": len(tokenizer),
         "hidden_size": 48,
@@ -119,10 +122,12 @@ def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> Pr
         "pad_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": True,
     }
-    if architecture == "gemma2":
-        # A window shorter than the prompts of the tests, so that sliding attention is really used.
-        return Gemma2ForCausalLM(Gemma2Config(**sizes, sliding_window=24, query_pre_attn_scalar=12))
-    if architecture == "qwen2":
-        del sizes["head_dim"]
-        return Qwen2ForCausalLM(Qwen2Config(**sizes))
-    return LlamaForCausalLM(LlamaConfig(**sizes))
+    return sizes | changes
+
+
+def _stir(model: PreTrainedModel) -> None:
+    """Biases start at zero and norms at one: nobody would see them left out."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))

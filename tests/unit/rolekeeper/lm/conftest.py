@@ -8,7 +8,7 @@ from rolekeeper.lm.catalog import load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
 from tests.tiny import Architecture, make_tiny_model, write_catalog
 
-ARCHITECTURES: tuple[Architecture, ...] = ("llama", "qwen2", "gemma2")
+ARCHITECTURES: tuple[Architecture, ...] = ("llama", "llama3", "qwen2", "gemma2", "smollm2")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rolekeeper.lm.encode import Encoder, EncodingError, Turn
 from rolekeeper.lm.load import LoadedModel
-from tests.tiny import CHATML, NO_SYSTEM, make_tiny_tokenizer
+from tests.chat_templates import CHATML, NO_SYSTEM
+from tests.tiny_tokenizers import make_tiny_tokenizer
 
 HELLO = (Turn("user", "Who keeps the light?"), Turn("assistant", "I keep the light."))
 LONG = tuple(
