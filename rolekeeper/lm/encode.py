@@ -17,7 +17,15 @@ from rolekeeper.errors import InvalidInput
 
 # Templates may print the date of the day: the same dialogue must give the same ids tomorrow.
 _DATE = "26 Jul 2024"
-_FIXED_CLOCK = "{%- macro strftime_now(format) -%}" + _DATE + "{%- endmacro -%}"
+# A macro, as transformers lets no function of ours into a template. It takes the line break that ends it with it, so
+# that the template still begins at the beginning of a line.
+_FIXED_CLOCK = (
+    "{%- macro strftime_now(format) -%}"
+    "{{ format | replace('%d', '26') | replace('%b', 'Jul') | replace('%B', 'July') | replace('%m', '07')"
+    " | replace('%Y', '2024') | replace('%y', '24') | replace('%a', 'Fri') | replace('%A', 'Friday')"
+    " | replace('%H', '00') | replace('%M', '00') | replace('%S', '00') }}"
+    "{%- endmacro %}\n"
+)
 
 
 class EncodingError(InvalidInput):
@@ -81,6 +89,8 @@ class Encoder:
         self._template = _FIXED_CLOCK + template if "strftime_now" in template else template
         self.has_system_role = self._probe_system_role()
         self._before, self._end_ids, self._strips = self._probe_response()
+        # Only the text comes out. The template is there as its control tokens are those that a response must not make.
+        self._text_template = "{{ messages[0]['content'] }}{% if false %}" + self._template + "{% endif %}"
 
     def encode(self, system: str, messages: Sequence[MessageLike]) -> EncodedSample:
         """Encode turns that end with the assistant's response, under a system prompt ("" for the plain context).
@@ -133,10 +143,13 @@ class Encoder:
 
     def _prompt_ids(self, system: str, turns: Sequence[MessageLike]) -> list[int]:
         messages = self._template_messages(system, turns)
+        return self._encode_messages(messages, self._template)
+
+    def _encode_messages(self, messages: list[dict[str, str]], template: str) -> list[int]:
         try:
             ids = self.tokenizer.apply_chat_template(
                 messages,
-                chat_template=self._template,
+                chat_template=template,
                 add_generation_prompt=True,
                 return_dict=False,
                 sanitize_control_tokens=True,
@@ -154,7 +167,7 @@ class Encoder:
         # White space before a word is often one token with it.
         head = self._before.rstrip()
         space = self._before[len(head) :]
-        return self._ids(head, as_text=False) + self._ids(space + text, as_text=True) + self._end_ids
+        return self._ids(head) + self._text_ids(space + text) + self._end_ids
 
     def _template_messages(self, system: str, turns: Sequence[MessageLike]) -> list[dict[str, str]]:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
@@ -179,8 +192,12 @@ class Encoder:
             raise _refusal(messages, error) from error
         return str(text)
 
-    def _ids(self, text: str, as_text: bool) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=as_text)["input_ids"])
+    def _text_ids(self, text: str) -> list[int]:
+        """The ids of what a person wrote, by the same rules as in a prompt."""
+        return self._encode_messages([{"role": "assistant", "content": text}], self._text_template)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _probe_system_role(self) -> bool:
         messages = [{"role": "system", "content": "probe"}, {"role": "user", "content": "x"}]
@@ -202,7 +219,7 @@ class Encoder:
 
     def _turn_end(self, after: str) -> list[int]:
         """The ids after a response up to its first control token; what follows belongs to the next turn."""
-        ids = self._ids(after, as_text=False)
+        ids = self._ids(after)
         controls = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         for position, token_id in enumerate(ids):
             if token_id in controls:

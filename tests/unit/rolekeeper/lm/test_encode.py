@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rolekeeper.lm.encode import Encoder, EncodingError, Turn
 from rolekeeper.lm.load import LoadedModel
 from tests.chat_templates import CHATML, NO_SYSTEM
-from tests.tiny_tokenizers import make_tiny_tokenizer
+from tests.tiny_tokenizers import make_qwen2_tokenizer, make_tiny_tokenizer
 
 HELLO = (Turn("user", "Who keeps the light?"), Turn("assistant", "I keep the light."))
 LONG = tuple(
@@ -110,6 +110,16 @@ def test_control_tokens_in_what_people_wrote_stay_text(place: str, text: str) ->
     assert text in decode(encoder, ids)
 
 
+def test_control_tokens_that_are_not_marked_as_special_stay_text_too() -> None:
+    encoder = Encoder(make_qwen2_tokenizer())
+    tools = {index for index, token in encoder.tokenizer.added_tokens_decoder.items() if not token.special}
+    spelled = "I <tool_call> keep </tool_call>."
+    sample = encoder.encode("s", (Turn("user", spelled), Turn("assistant", spelled)))
+    assert len(tools) == 2
+    assert not tools & {*sample.prompt_ids, *sample.response_ids}
+    assert decode(encoder, sample.response_ids) == f"{spelled}<|im_end|>"
+
+
 # Transformers marks control tokens with private-use characters, and drops those from what people wrote.
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Co")), max_size=60)
 
@@ -202,6 +212,25 @@ def test_a_template_that_prints_the_date_gives_the_same_ids_every_day() -> None:
     text = decode(encoder, encoder.encode_prompt("", HELLO[:1]))
     assert text.startswith("26 Jul 2024 26 Jul 2024<|im_start|>")
     assert datetime.now().strftime("%d %b %Y") not in text
+
+
+@pytest.mark.parametrize("head", ["", "\n", "\n\n  ", "  {% if true %}\n  {% endif %}\n", "{#- note -#}\n "])
+def test_a_template_that_asks_the_clock_says_what_it_said_that_day(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """White space at its head included, and whatever form of the date it wants."""
+
+    class ThatDay(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> ThatDay:
+            return cls(2024, 7, 26, tzinfo=tz)
+
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", ThatDay)
+    formats = ("%d %b %Y", "%Y-%m-%d", "%A, %B %d %y", "%a %H:%M:%S")
+    asks = "".join(f"{{{{ strftime_now('{form}') }}}}\n" for form in formats)
+    tokenizer = make_tiny_tokenizer(f"{head}{asks}{CHATML}")
+    messages = [{"role": "system", "content": ""}, {"role": "user", "content": HELLO[0].content}]
+    raw = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    assert "Friday, July 26 24" in raw
+    assert Encoder(tokenizer).encode_prompt("", HELLO[:1]) == tokenizer(raw, add_special_tokens=False)["input_ids"]
 
 
 @pytest.mark.real_model
