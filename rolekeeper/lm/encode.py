@@ -76,15 +76,21 @@ class Encoder:
     Learns three things from the chat template, once: whether it takes a system turn (else the system text goes to the
     head of the first user turn), what it puts around a response, and what ends a turn. `max_source_tokens` bounds the
     prompt without its system turn, so that all contexts keep the same turns; `max_response_tokens` bounds the
-    response with its end of turn.
+    response with its end of turn. `max_tokens` is the model's window: prompt and response together may not be longer,
+    and nothing is cut to fit.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_source_tokens: int = 512, max_response_tokens: int = 128
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_source_tokens: int = 512,
+        max_response_tokens: int = 128,
+        max_tokens: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_source_tokens = max_source_tokens
         self.max_response_tokens = max_response_tokens
+        self.max_tokens = max_tokens
         template = tokenizer.get_chat_template()
         self._template = _FIXED_CLOCK + template if "strftime_now" in template else template
         self.has_system_role = self._probe_system_role()
@@ -96,24 +102,26 @@ class Encoder:
         """Encode turns that end with the assistant's response, under a system prompt ("" for the plain context).
 
         The response ids are the same whatever the system prompt. Raises EncodingError, also where the last user turn
-        alone is longer than `max_source_tokens`: a template, a profile or a question is never cut.
+        alone is longer than `max_source_tokens`, or the whole longer than `max_tokens`: a template, a profile or a
+        question is never cut.
         """
         if not messages or messages[-1].role != "assistant":
             raise EncodingError("the last turn must be the assistant's: it is the response that is learned")
-        prompt = self._prompt(system, messages[:-1])
         response_ids = self._response_ids(messages[-1].content)
+        kept_ids = response_ids[: self.max_response_tokens]
+        prompt = self._prompt(system, messages[:-1], len(kept_ids))
         return EncodedSample(
             prompt_ids=prompt.ids,
-            response_ids=response_ids[: self.max_response_tokens],
+            response_ids=kept_ids,
             truncated=len(response_ids) > self.max_response_tokens,
             dropped_messages=prompt.dropped_messages,
         )
 
-    def encode_prompt(self, system: str, messages: Sequence[MessageLike]) -> list[int]:
-        """Encode turns up to the assistant's header, for decoding. Raises EncodingError."""
-        return self._prompt(system, messages).ids
+    def encode_prompt(self, system: str, messages: Sequence[MessageLike], response_tokens: int = 1) -> list[int]:
+        """Encode turns up to the assistant's header, for decoding up to `response_tokens`. Raises EncodingError."""
+        return self._prompt(system, messages, response_tokens).ids
 
-    def _prompt(self, system: str, messages: Sequence[MessageLike]) -> _Prompt:
+    def _prompt(self, system: str, messages: Sequence[MessageLike], response_tokens: int) -> _Prompt:
         """System turns among the messages are joined to the system prompt and, like it, never dropped."""
         turns = [message for message in messages if message.role != "system"]
         if not any(turn.role == "user" for turn in turns):
@@ -121,10 +129,17 @@ class Encoder:
         texts = [system, *(message.content for message in messages if message.role == "system")]
         joined = "\n\n".join(text for text in texts if text)
         ids = self._prompt_ids(joined, turns)
-        if len(ids) <= self.max_source_tokens:
-            return _Prompt(ids, 0)
-        start = self._first_kept_turn(turns)
-        return _Prompt(self._prompt_ids(joined, turns[start:]) if start else ids, start)
+        start = 0 if len(ids) <= self.max_source_tokens else self._first_kept_turn(turns)
+        if start:
+            ids = self._prompt_ids(joined, turns[start:])
+        self._check_window(joined, len(ids) + response_tokens)
+        return _Prompt(ids, start)
+
+    def _check_window(self, system: str, num_tokens: int) -> None:
+        if self.max_tokens is None or num_tokens <= self.max_tokens:
+            return
+        profile = len(self._prompt_ids(system, [Turn("user", "")]))
+        raise EncodingError(_too_long(profile, num_tokens - profile, self.max_tokens))
 
     def _first_kept_turn(self, turns: Sequence[MessageLike]) -> int:
         """Where history must begin to fit: at the first turn, or at a user turn (an answer needs its question)."""
@@ -227,6 +242,21 @@ class Encoder:
         if self.tokenizer.eos_token_id is None:
             raise EncodingError("the base model's chat template has no token that ends a turn")
         return [int(self.tokenizer.eos_token_id)]
+
+
+def _too_long(profile: int, dialogue: int, window: int) -> str:
+    """Say which part is too long. `profile` counts the template's tokens too."""
+    head = f"the profile has {profile} tokens under this template"
+    if profile >= window:
+        return (
+            f"{head}; the model's window of {window} leaves no room for a dialogue, and this one needs {dialogue} "
+            "tokens; shorten the profile or choose a base model with a longer window"
+        )
+    room = f"the model's window of {window} leaves {window - profile} for the dialogue, which needs {dialogue}"
+    advice = "profile"
+    if dialogue >= profile:
+        advice = "dialogue, or lower max_source_tokens (the oldest turns go first) or max_response_tokens"
+    return f"{profile + dialogue} tokens are too many: {head}; {room}; shorten the {advice}"
 
 
 def _refusal(messages: Sequence[dict[str, str]], error: Exception) -> EncodingError:

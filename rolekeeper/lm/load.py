@@ -16,7 +16,13 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from rolekeeper.errors import RolekeeperError
@@ -47,6 +53,17 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     digest: str
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens the model can read at once; None if it sets no limit."""
+        return model_window(self.model.config)
+
+
+def model_window(config: PreTrainedConfig) -> int | None:
+    """Return the number of positions that a model was made for; None if its config names none."""
+    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(window) if window is not None and window > 0 else None
 
 
 def load_base(entry: ModelEntry, device: str | None = None, cache_dir: Path | None = None) -> LoadedModel:

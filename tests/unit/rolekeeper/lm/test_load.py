@@ -9,10 +9,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig, XLNetConfig
 
 from rolekeeper.lm.catalog import ModelEntry
-from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter, load_base
+from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter, load_base, model_window
 from tests.tiny import make_tiny_model
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
@@ -42,6 +42,13 @@ def test_a_loaded_model_is_frozen_in_eval_mode_and_fp32_on_cpu(llama: LoadedMode
     assert {parameter.dtype for parameter in llama.model.parameters()} == {torch.float32} == {llama.dtype}
     assert llama.device == torch.device("cpu")
     assert llama.model.name_or_path == "tests/llama"
+
+
+def test_the_window_is_the_number_of_positions(llama: LoadedModel) -> None:
+    assert llama.window == 2048
+    assert model_window(GPT2Config(n_positions=77)) == 77
+    assert model_window(MambaConfig()) is None
+    assert model_window(XLNetConfig()) is None  # it says -1
 
 
 def test_the_digest_follows_the_weights(llama: LoadedModel, tmp_path: Path) -> None:
