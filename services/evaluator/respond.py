@@ -95,14 +95,14 @@ def _check_turns(items: Sequence[VerdictItem]) -> None:
 
 
 def _encode(loaded: LoadedModel, request: VerdictRequest) -> list[list[int]]:
-    encoder = Encoder(loaded.tokenizer, max_source_tokens=request.max_source_tokens)
+    encoder = Encoder(loaded.tokenizer, max_source_tokens=request.max_source_tokens, max_tokens=loaded.window)
     contexts = build_contexts(request.profile.name, request.profile.profile)
     systems = {Context.PLAIN: contexts.plain, Context.ROLE: contexts.role}
     prompts_ids: list[list[int]] = []
     problems: list[ErrorItem] = []
     for index, item in enumerate(request.items):
         try:
-            prompts_ids.append(encoder.encode_prompt(systems[item.context], item.messages))
+            prompts_ids.append(encoder.encode_prompt(systems[item.context], item.messages, request.max_new_tokens))
         except EncodingError as error:
             problems.append(_problem(index, item, error.message))
     _raise_any(problems)

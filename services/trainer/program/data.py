@@ -66,7 +66,7 @@ def system_prompt(spec: TrainSpec) -> str:
 def encode_samples(samples: Sequence[TrainSample], loaded: LoadedModel, spec: TrainSpec) -> TrainingData:
     """Turn samples into token ids for the base model. Raises BadData, which names the line."""
     hyper = spec.hyperparameters
-    encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens)
+    encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
     system = system_prompt(spec)
     encoded = []
     for number, sample in enumerate(samples, start=1):

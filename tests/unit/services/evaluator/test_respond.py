@@ -166,6 +166,17 @@ def test_an_item_that_is_too_long_is_named(responder: Responder) -> None:
         responder.answer(ask(item(0), item(7, "word " * 2000)))
 
 
+def test_a_prompt_and_its_answer_must_fit_the_models_window(
+    responder: Responder, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = len(Encoder(loaded.tokenizer).encode_prompt("", item(1).messages)) + 12
+    monkeypatch.setattr(LoadedModel, "window", needed)
+    assert len(responder.answer(ask(item(1))).texts) == 1
+    monkeypatch.setattr(LoadedModel, "window", needed - 1)
+    with pytest.raises(InvalidInput, match=f"item 'item-1': {needed} tokens are too many"):
+        responder.answer(ask(item(1)))
+
+
 def test_requests_at_once_get_the_answers_of_requests_in_turn(responder: Responder, adapter_sha256: str) -> None:
     requests = [ask(*QUESTIONS), ask(*QUESTIONS, adapter=adapter_sha256)] * 3
     with ThreadPoolExecutor(6) as pool:

@@ -84,6 +84,17 @@ def test_a_sample_without_a_response_is_named(tmp_path: Path, tiny_folder: Path,
         load_data(spec, loaded)
 
 
+def test_a_sample_longer_than_the_models_window_is_named(
+    tiny_folder: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(tiny_folder)
+    lengths = [len(sample.prompt_ids) + len(sample.response_ids) for sample in load_data(spec, loaded).samples]
+    monkeypatch.setattr(LoadedModel, "window", max(lengths) - 1)
+    line = lengths.index(max(lengths)) + 1
+    with pytest.raises(BadData, match=f"line {line}: {max(lengths)} tokens are too many"):
+        load_data(spec, loaded)
+
+
 def test_the_role_context_puts_the_profile_before_the_dialogue(tiny_folder: Path, loaded: LoadedModel) -> None:
     hyper = HYPERPARAMETERS.model_copy(update={"context": Context.ROLE})
     plain = load_data(make_spec(tiny_folder), loaded)
