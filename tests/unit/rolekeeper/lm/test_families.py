@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from rolekeeper.lm.encode import EncodedSample, Encoder, Turn
-from rolekeeper.lm.forward import response_logprobs
+from rolekeeper.lm.forward import Batch, collate, response_logprobs
 from rolekeeper.method.prompts import build_contexts
 from rolekeeper.method.rds import implicit_rewards, select_harmful
 from tests.chat_templates import LLAMA31, LLAMA32, LLAMA32_CLOCK
@@ -187,6 +187,23 @@ def test_scores_and_flags_are_those_of_the_naive_run(
     flags_B, naive_flags_B = (select_harmful(*implicit_rewards(*means)) for means in (ours, naive))
     assert torch.equal(flags_B, naive_flags_B)
     assert 0 < int(flags_B.sum()) < len(flags_B)
+
+
+@each_family
+def test_softcapped_and_sliding_attention_runs_in_padded_batches_and_all_other_in_packed_rows(
+    pairs: dict[str, Pair], family: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways are among the scores that these tests compare."""
+    padded = []
+
+    def watched(samples: Sequence[EncodedSample], pad_id: int, device: torch.device | str) -> Batch:
+        padded.append(len(samples))
+        return collate(samples, pad_id, device)
+
+    monkeypatch.setattr("rolekeeper.lm.forward.collate", watched)
+    encoder = Encoder(pairs[family].ours.tokenizer)
+    response_logprobs(pairs[family].ours.model, [encoder.encode(PROFILE, turns) for turns in make_dialogues()])
+    assert sum(padded) == (12 if family == "gemma2" else 0)
 
 
 def test_scores_are_those_of_the_naive_run_where_tokens_reach_across_the_seam(pairs: dict[str, Pair]) -> None:
