@@ -1,10 +1,10 @@
-"""Two ways to do the same work, timed in turns in one process, and the line that a benchmark prints."""
+"""Ways to do the same work, timed in turns in one process, and the line that a benchmark prints."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -27,11 +27,16 @@ class Timed:
 
 def time_in_turns(ours: Run, peer: Run, rounds: int = 3, warm_up: bool = True) -> Timed:
     """Run ours and the peer A B A B, so that both see the same machine."""
+    return Timed(*median_seconds((ours, peer), rounds, warm_up))
+
+
+def median_seconds(runs: Sequence[Run], rounds: int = 3, warm_up: bool = True) -> list[float]:
+    """Run all in turns, A B C A B C, so that all see the same machine; seconds of each, the median of all rounds."""
     if warm_up:
-        ours()
-        peer()
-    seconds = [(_seconds(ours), _seconds(peer)) for _ in range(rounds)]
-    return Timed(*(median(column) for column in zip(*seconds, strict=True)))
+        for run in runs:
+            run()
+    seconds = [[_seconds(run) for run in runs] for _ in range(rounds)]
+    return [median(column) for column in zip(*seconds, strict=True)]
 
 
 def show(as_json: bool, benchmark: str, case: str, figures: dict[str, Any]) -> None:
