@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,56 @@ def test_failures_leave_the_lock_free(tmp_path: Path, tiny_catalog: Path) -> Non
             pass
         with pytest.raises(UnknownBaseModel, match="offered are gone"), models.use("llama"):
             pass
+
+
+def test_several_share_a_model_and_one_who_wants_it_alone_waits_for_them(tiny_catalog: Path) -> None:
+    models = ResidentModels(load_catalog(tiny_catalog))
+    alone = threading.Event()
+
+    def use() -> None:
+        with models.use("llama"):
+            alone.set()
+
+    thread = threading.Thread(target=use)
+    with models.share("llama") as first, models.share("llama") as second:
+        assert first is second
+        thread.start()
+        assert not alone.wait(0.2)
+    assert alone.wait(5)
+    thread.join(5)
+
+
+def test_a_model_in_use_is_not_given_up_and_later_callers_queue_behind(tiny_catalog: Path) -> None:
+    models = ResidentModels(load_catalog(tiny_catalog))
+    seen: list[str] = []
+
+    def share(alias: str) -> None:
+        with models.share(alias):
+            seen.append(alias)
+
+    threads = [threading.Thread(target=share, args=[alias]) for alias in ("qwen2", "llama")]
+    with models.share("llama") as held:
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        # There is room for one model: the second waits for it, and so does who comes after, for whatever model.
+        assert seen == []
+        assert held.model.get_input_embeddings() is not None
+    for thread in threads:
+        thread.join(30)
+    assert seen == ["qwen2", "llama"]
+
+
+def test_who_waits_for_room_may_give_up(tiny_catalog: Path) -> None:
+    models = ResidentModels(load_catalog(tiny_catalog))
+
+    def check() -> None:
+        if time.monotonic() > give_up_at:
+            raise InterruptedError
+
+    with models.share("llama"):
+        give_up_at = time.monotonic() + 0.1
+        with pytest.raises(InterruptedError), models.share("qwen2", check):
+            pass
+    with models.share("qwen2"):
+        pass
