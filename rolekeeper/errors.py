@@ -8,6 +8,7 @@ RolekeeperError
 ├── Unauthorized            no key, or a key that is not known
 ├── TooLarge                the body is over its limit
 ├── Unavailable             a part that this needs does not answer now; try again later
+├── ClientGone              the client closed its connection; stop, nobody reads the answer
 ├── ClaimLost               another worker holds the stage now; stop and write nothing
 ├── JobCancelled            the job was cancelled; stop and write nothing
 └── StageFailed             the stage can't succeed, and trying again would not help
@@ -82,6 +83,12 @@ class Unavailable(RolekeeperError):
     """A part that is needed does not answer now. The same call may succeed later."""
 
     code = "unavailable"
+
+
+class ClientGone(RolekeeperError):
+    """The client closed its connection before it was answered: stop."""
+
+    code = "client_gone"
 
 
 class ClaimLost(RolekeeperError):

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
 from rolekeeper.errors import (
+    ClientGone,
     Conflict,
     InvalidInput,
     NotFound,
@@ -33,6 +34,7 @@ from rolekeeper.errors import (
 from rolekeeper.web.validation import request_items
 
 MEDIA_TYPE = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     Unauthorized: Answer(401, {"www-authenticate": "Bearer"}),
     TooLarge: Answer(413),
     Unavailable: Answer(503, {"retry-after": "2"}),
+    # Nobody reads it: it is for the log and the metrics, under the number that nginx gave it.
+    ClientGone: Answer(CLIENT_CLOSED_REQUEST),
     # The rest of the tree belongs to the workers; one that gets here is our mistake, not the caller's.
     RolekeeperError: INTERNAL,
 }
@@ -71,7 +75,7 @@ def problem_response(
 ) -> Response:
     """Return the error body."""
     problem = Problem(
-        title=HTTPStatus(answer.status).phrase,
+        title=_phrase(answer.status),
         status=answer.status,
         detail=answer.detail or detail,
         request_id=request_id,
@@ -199,6 +203,10 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
     first = f"{items[0].pointer or 'the body'} {items[0].detail}" if items else "the request is not valid"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return problem_response(_request_id(request), Answer(422), first + more, InvalidInput.code, items)
+
+
+def _phrase(status: int) -> str:
+    return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
 
 
 def _param(path: str) -> str | None:
