@@ -20,11 +20,14 @@ Answer = TypeVar("Answer", bound=BaseModel)
 CALL_SECONDS = 600.0
 PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 1.0
+MAX_RETRY_AFTER_SECONDS = 10.0
 RETRIABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Remote:
     """One compute service. A call that can't be answered now is repeated until the patience ends.
+
+    Between two tries it waits a second, or longer if the service asks for it in `Retry-After`.
 
     `check` is called before each try, so that a cancelled job does not wait for a service that is down.
     """
@@ -56,18 +59,20 @@ class Remote:
         content = None if body is None else body.model_dump_json()
         while True:
             self._check()
+            pause = PAUSE_SECONDS
             try:
                 response = self._http.request(method, path, content=content, headers=JSON)
                 if response.status_code not in RETRIABLE:
                     return self._read(response, answer)
                 reason = f"it answered {response.status_code}"
+                pause = max(pause, _retry_after(response))
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
             structlog.get_logger().warning("service does not answer", service=self._name, reason=reason)
             if time.monotonic() > deadline:
                 message = f"the {self._name} did not answer for {PATIENCE_SECONDS:.0f} s: {reason}"
                 raise StageInterrupted(message, code=f"{self._name}_unavailable")
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(pause)
 
     def _read(self, response: httpx.Response, answer: type[Answer]) -> Answer:
         if response.is_success:
@@ -79,6 +84,12 @@ class Remote:
 
 
 JSON = {"content-type": "application/json"}
+
+
+def _retry_after(response: httpx.Response) -> float:
+    # The header may also hold a date, which our own services never send.
+    value = response.headers.get("retry-after", "")
+    return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isdecimal() else 0.0
 
 
 def _detail(response: httpx.Response) -> str:

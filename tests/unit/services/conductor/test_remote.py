@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,16 +28,18 @@ REFUSAL = Problem(
 class Script:
     """A server that gives the next of these answers; the last one again and again."""
 
-    def __init__(self, *answers: tuple[int, bytes]) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: tuple[int, bytes] | tuple[int, bytes, dict[str, str]]) -> None:
+        self.answers = [(answer[0], answer[1], answer[2] if len(answer) == 3 else {}) for answer in answers]
         self.headers: list[dict[str, str]] = []
         script = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 script.headers.append({name.lower(): value for name, value in self.headers.items()})
-                status, body = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
+                status, body, headers = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
                 self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -111,4 +114,34 @@ def test_a_cancelled_job_does_not_wait(serve: Callable[..., Script]) -> None:
     with pytest.raises(JobCancelled):
         client.suite("starter")
     assert script.headers == []
+    client.close()
+
+
+def test_a_service_that_is_full_is_left_alone_for_as_long_as_it_asks(serve: Callable[..., Script]) -> None:
+    full = (503, b"", {"retry-after": "1"})
+    script = serve(full, (200, SUITE.model_dump_json().encode()))
+    client = script.remote()
+    started = time.monotonic()
+    assert client.suite("starter") == SUITE
+    assert time.monotonic() - started >= 1.0
+    client.close()
+
+
+@pytest.mark.parametrize("value", ["Wed, 25 Nov 2026 10:00:00 GMT", "-3", "soon", ""])
+def test_a_retry_after_that_is_no_number_is_passed_over(serve: Callable[..., Script], value: str) -> None:
+    script = serve((503, b"", {"retry-after": value}), (200, SUITE.model_dump_json().encode()))
+    client = script.remote()
+    started = time.monotonic()
+    assert client.suite("starter") == SUITE
+    assert time.monotonic() - started < 0.9
+    client.close()
+
+
+def test_nobody_is_waited_for_longer_than_a_cancelled_job_can_bear(
+    serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "MAX_RETRY_AFTER_SECONDS", 0.1)
+    script = serve((503, b"", {"retry-after": "3600"}), (200, SUITE.model_dump_json().encode()))
+    client = script.remote()
+    assert client.suite("starter") == SUITE
     client.close()
