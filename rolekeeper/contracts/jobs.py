@@ -40,13 +40,26 @@ class Context(StrEnum):
     ROLE = "role"
 
 
-class Method(Contract):
-    """How the character is trained. `sarft` anchors the harmful subset to the base model; `sft` does not."""
+MethodName = Literal["sarft", "sft", "random", "flip", "all"]
+Turns = Literal["last", "all"]
 
-    name: Literal["sarft", "sft"] = "sarft"
+
+class Method(Contract):
+    """How the character is trained: on all dialogues, with a part of them anchored to the base model.
+
+    `sarft` anchors the harmful subset and `sft` nothing. Three controls show what the choice is worth: `random` anchors
+    as many samples as are harmful, drawn by the seed from all of them; `flip` those that are not harmful; `all` all.
+    """
+
+    name: MethodName = "sarft"
+    turns: Turns = Field(
+        default="last",
+        description="Which responses of a dialogue are scored: the last, or the mean over all that follow a user turn. "
+        "Training learns the last one either way",
+    )
     prompt_set: Literal["append", "paper_v2"] = "append"
     margin: float = Field(default=0.0, ge=-10, le=10, description="A sample is harmful if s_unsafe > s_role + margin")
-    kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term")
+    kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term; unused by sft")
     kl_direction: Literal["reverse", "forward"] = "reverse"
 
 

@@ -1,4 +1,4 @@
-"""What the scorer is asked and what it answers."""
+"""What the scorer is asked and what it answers, and what all scores of a job amount to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from rolekeeper.contracts.characters import Dialogue, RoleProfile
+from rolekeeper.contracts.evaluation import Estimate
+from rolekeeper.contracts.jobs import Turns
 from rolekeeper.contracts.problems import Contract
 
 MAX_SAMPLES = 256
@@ -19,7 +21,11 @@ class ScoreRequest(Contract):
     profile: RoleProfile
     dialogues: tuple[Dialogue, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
     prompt_set: Literal["append", "paper_v2"] = "append"
-    margin: float = 0.0
+    margin: float = Field(default=0.0, description="A sample is harmful if s_unsafe > s_role + margin")
+    turns: Turns = Field(
+        default="last", description="Score the last response, or all that follow a user turn, as one mean"
+    )
+    per_token: bool = Field(default=False, description="Answer with token_margins")
     max_source_tokens: int = Field(default=512, ge=16, le=8192)
     max_response_tokens: int = Field(default=128, ge=8, le=4096)
 
@@ -28,20 +34,28 @@ class SampleScore(Contract):
     """How role-like and how unsafe one response is for this character.
 
     `s_role` and `s_unsafe` are mean log-probs per response token under the role and the unsafe prompt, minus that under
-    the plain one (nats per token). `*_logprob` are the sums over the response tokens (nats).
+    the plain one (nats per token). `*_logprob` are the sums over the response tokens (nats). Where all turns are
+    scored, sums and counts are over all of them.
     """
 
     index: int
     s_role: float
     s_unsafe: float
-    harmful: bool
-    num_tokens: int
+    margin: float = Field(description="s_unsafe - s_role, nats per token: how much rather the unsafe prompt says it")
+    harmful: bool = Field(description="In the harmful subset of this role: margin is over the method's")
+    selected: bool = Field(description="Anchored to the base model in training; as `harmful` until the job has chosen")
+    num_tokens: int = Field(description="Response tokens, ends of turn included")
+    num_turns: int = Field(default=1, description="Responses that were scored")
     role_logprob: float
     unsafe_logprob: float
     plain_logprob: float
-    truncated: bool = Field(default=False, description="The response was cut at max_response_tokens")
+    truncated: bool = Field(default=False, description="A response was cut at max_response_tokens")
     held_out: bool = Field(default=False, description="Kept from training, to measure role fidelity; set by the job")
-    dropped_messages: int = Field(default=0, description="Oldest turns left out because of max_source_tokens")
+    dropped_messages: int = Field(default=0, description="Most turns left out of one prompt by max_source_tokens")
+    token_margins: tuple[float, ...] | None = Field(
+        default=None,
+        description="log p(unsafe) - log p(role) of each response token, nats, in order; only where it was asked for",
+    )
 
 
 class ScoreResponse(Contract):
@@ -51,3 +65,37 @@ class ScoreResponse(Contract):
     base_digest: str
     prompts_version: str
     scores: tuple[SampleScore, ...]
+
+
+class MarginBin(Contract):
+    """Samples whose margin is above `low` and at most `high`, in nats per token. The outer bins are open."""
+
+    low: float | None
+    high: float | None
+    num_samples: int
+
+
+class RankedSample(Contract):
+    """A sample at one end of the margins."""
+
+    index: int
+    margin: float
+    s_role: float
+    s_unsafe: float
+
+
+class ScoreSummary(Contract):
+    """What the scores of all samples of a job say about its character."""
+
+    object: Literal["score_summary"] = "score_summary"
+    num_samples: int
+    num_harmful: int
+    num_selected: int = Field(description="Samples that training anchors to the base model")
+    num_held_out: int
+    num_truncated: int = Field(description="Samples with a response that was cut at max_response_tokens")
+    harmful_share: Estimate = Field(description="Of all samples, with its 95 % Wilson interval")
+    histogram: tuple[MarginBin, ...] = Field(
+        description="Of the margins. Its edges never change: 0, and 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1 on both sides"
+    )
+    most_role_like: tuple[RankedSample, ...] = Field(description="The ten lowest margins, the lowest first")
+    most_harmful: tuple[RankedSample, ...] = Field(description="The ten highest margins, the highest first")

@@ -14,6 +14,7 @@ from rolekeeper.lm.load import BaseModelUnusable
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.web.app import create_app as create_web_app
 from rolekeeper.web.errors import Answer
+from services.scorer.engine import make_engine
 from services.scorer.routes import score_router
 from services.scorer.settings import Settings
 
@@ -30,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
     preload = [alias.strip() for alias in settings.scorer_preload.split(",") if alias.strip()]
 
     def load(alias: str) -> None:
-        with models.use(alias):
+        with models.share(alias):
             pass
 
     @asynccontextmanager
@@ -39,5 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
             await to_thread.run_sync(load, alias)
         yield
 
-    router = score_router(models, settings.service_token, settings.scorer_max_batch_tokens)
-    return create_web_app("Rolekeeper scorer", [router], lifespan=lifespan, answers=_ANSWERS)
+    engine = make_engine(settings.scorer_cache_mib, settings.scorer_max_batch_tokens)
+    router = score_router(models, engine, settings.service_token, settings.scorer_max_requests)
+    app = create_web_app("Rolekeeper scorer", [router], lifespan=lifespan, answers=_ANSWERS)
+    engine.metrics.register(app.state.metrics.registry)
+    return app

@@ -1,86 +1,124 @@
 """Scores of dialogue samples: three contexts through the base model, then the method's rewards.
 
-Shapes: B samples.
+Shapes: B samples, S scored responses (one for each sample, or several), T tokens of one response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rolekeeper.contracts.characters import Dialogue
-from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.contracts.scores import SampleScore, ScoreRequest
 from rolekeeper.errors import InvalidInput
-from rolekeeper.lm.encode import EncodedSample, Encoder, EncodingError
-from rolekeeper.lm.forward import response_logprobs
+from rolekeeper.lm.encode import EncodedSample, Encoder
 from rolekeeper.lm.load import LoadedModel
+from rolekeeper.lm.turnstile import Check, go_on
 from rolekeeper.method.prompts import PromptSet, build_contexts
 from rolekeeper.method.rds import NonFiniteScore, Rewards, implicit_rewards, select_harmful
+from services.scorer.encoding import ScoredTurn, encode_turns, point_at, scored_turns
+from services.scorer.engine import Engine
+
+_NON_FINITE = "its log-prob is NaN or infinite; check the base model's weights and its dtype"
 
 
-def score_dialogues(loaded: LoadedModel, request: ScoreRequest, max_batch_tokens: int) -> tuple[SampleScore, ...]:
+class _Scored(NamedTuple):
+    """Responses and their log-probs in the three contexts, in the same order."""
+
+    turns: Sequence[ScoredTurn]
+    samples: Sequence[EncodedSample]
+    role: Sequence[Tensor]
+    unsafe: Sequence[Tensor]
+    plain: Sequence[Tensor]
+
+
+class _Sums(NamedTuple):
+    """What is summed over all scored responses of each sample: log-probs in nats, and tokens."""
+
+    role_B: Tensor
+    unsafe_B: Tensor
+    plain_B: Tensor
+    num_tokens_B: Tensor
+
+
+def score_dialogues(
+    loaded: LoadedModel, request: ScoreRequest, engine: Engine, check: Check = go_on
+) -> tuple[SampleScore, ...]:
     """Return one score per dialogue, in their order.
 
-    Raises InvalidInput that points at each dialogue that can't be encoded or has no finite score.
+    `check` is called between the pieces of work; what it raises ends them. Raises InvalidInput that points at each
+    dialogue that can't be encoded or has no finite score.
     """
-    contexts = build_contexts(request.profile.name, request.profile.profile, PromptSet(request.prompt_set))
-    encoder = Encoder(loaded.tokenizer, request.max_source_tokens, request.max_response_tokens)
-    encoded = [_encode_all(encoder, system, request.dialogues) for system in contexts]
-    num_tokens_B = torch.tensor([len(sample.response_ids) for sample in encoded[0]])
-    sums = [_sum_logprobs(loaded, samples, max_batch_tokens) for samples in encoded]
-    role_B, unsafe_B, plain_B = (sum_B / num_tokens_B for sum_B in sums)
+    scored = _score_turns(loaded, request, engine, check)
+    sums = _sum_by_sample(scored, len(request.dialogues))
+    means_B = (sum_B / sums.num_tokens_B for sum_B in (sums.role_B, sums.unsafe_B, sums.plain_B))
     try:
-        rewards = implicit_rewards(role_B, unsafe_B, plain_B)
+        rewards = implicit_rewards(*means_B)
     except NonFiniteScore as error:
-        detail = "its log-prob is NaN or infinite; check the base model's weights and its dtype"
-        raise InvalidInput(str(error), "non_finite_score", _at(error.indices, detail)) from error
+        details = dict.fromkeys(error.indices, _NON_FINITE)
+        raise InvalidInput(str(error), "non_finite_score", point_at(details)) from error
     harmful_B = select_harmful(rewards.s_role_B, rewards.s_unsafe_B, request.margin)
-    return _to_contracts(encoded[0], sums, rewards, harmful_B)
+    scores = _to_contracts(scored, sums, rewards, harmful_B)
+    return _with_token_margins(scores, scored) if request.per_token else scores
 
 
-def _encode_all(encoder: Encoder, system: str, dialogues: Sequence[Dialogue]) -> list[EncodedSample]:
-    samples, problems = [], []
-    for index, dialogue in enumerate(dialogues):
-        try:
-            samples.append(encoder.encode(system, dialogue.messages))
-        except EncodingError as error:
-            problems.extend(_at([index], error.message))
-    if problems:
-        raise InvalidInput(
-            f"{len(problems)} of {len(dialogues)} dialogues can't be scored", EncodingError.code, problems
-        )
-    return samples
+def _score_turns(loaded: LoadedModel, request: ScoreRequest, engine: Engine, check: Check) -> _Scored:
+    contexts = build_contexts(request.profile.name, request.profile.profile, PromptSet(request.prompt_set))
+    turns = scored_turns(request.dialogues, request.turns)
+    with engine.tokenizers.turn(check):
+        encoder = Encoder(loaded.tokenizer, request.max_source_tokens, request.max_response_tokens)
+    encoded = [encode_turns(encoder, system, turns, engine.tokenizers, check) for system in contexts]
+    role, unsafe, plain = engine.logprobs(loaded, encoded, check)
+    return _Scored(turns, encoded[0], role, unsafe, plain)
 
 
-def _sum_logprobs(loaded: LoadedModel, samples: list[EncodedSample], max_batch_tokens: int) -> Tensor:
-    """Log-prob of each response, in fp64 so that long responses lose nothing."""
-    logprobs = response_logprobs(loaded.model, samples, max_batch_tokens)
-    return torch.stack([logprobs_T.double().sum() for logprobs_T in logprobs])
+def _sum_by_sample(scored: _Scored, num_samples: int) -> _Sums:
+    """Sums in fp64, so that long responses lose nothing."""
+    sample_S = torch.tensor([turn.dialogue for turn in scored.turns])
+
+    def add_up(values_S: Tensor) -> Tensor:
+        return torch.zeros(num_samples, dtype=values_S.dtype).index_add(0, sample_S, values_S)
+
+    role_B, unsafe_B, plain_B = (
+        add_up(torch.stack([logprobs_T.double().sum() for logprobs_T in logprobs]))
+        for logprobs in (scored.role, scored.unsafe, scored.plain)
+    )
+    num_tokens_B = add_up(torch.tensor([len(sample.response_ids) for sample in scored.samples]))
+    return _Sums(role_B, unsafe_B, plain_B, num_tokens_B)
 
 
-def _at(indices: Iterable[int], detail: str) -> list[ErrorItem]:
-    return [ErrorItem(pointer=f"/dialogues/{index}", detail=detail) for index in indices]
-
-
-def _to_contracts(
-    samples: list[EncodedSample], sums: list[Tensor], rewards: Rewards, harmful_B: Tensor
-) -> tuple[SampleScore, ...]:
-    role_B, unsafe_B, plain_B = sums
+def _to_contracts(scored: _Scored, sums: _Sums, rewards: Rewards, harmful_B: Tensor) -> tuple[SampleScore, ...]:
+    samples_B: list[list[EncodedSample]] = [[] for _ in harmful_B]
+    for turn, sample in zip(scored.turns, scored.samples, strict=True):
+        samples_B[turn.dialogue].append(sample)
+    margin_B = rewards.s_unsafe_B - rewards.s_role_B
     return tuple(
         SampleScore(
             index=index,
             s_role=float(rewards.s_role_B[index]),
             s_unsafe=float(rewards.s_unsafe_B[index]),
+            margin=float(margin_B[index]),
             harmful=bool(harmful_B[index]),
-            num_tokens=len(sample.response_ids),
-            role_logprob=float(role_B[index]),
-            unsafe_logprob=float(unsafe_B[index]),
-            plain_logprob=float(plain_B[index]),
-            truncated=sample.truncated,
-            dropped_messages=sample.dropped_messages,
+            selected=bool(harmful_B[index]),
+            num_tokens=int(sums.num_tokens_B[index]),
+            num_turns=len(samples),
+            role_logprob=float(sums.role_B[index]),
+            unsafe_logprob=float(sums.unsafe_B[index]),
+            plain_logprob=float(sums.plain_B[index]),
+            truncated=any(sample.truncated for sample in samples),
+            dropped_messages=max(sample.dropped_messages for sample in samples),
         )
-        for index, sample in enumerate(samples)
+        for index, samples in enumerate(samples_B)
+    )
+
+
+def _with_token_margins(scores: Sequence[SampleScore], scored: _Scored) -> tuple[SampleScore, ...]:
+    """log p(unsafe) - log p(role) of each response token, turn after turn."""
+    margins: list[list[float]] = [[] for _ in scores]
+    for turn, role_T, unsafe_T in zip(scored.turns, scored.role, scored.unsafe, strict=True):
+        margins[turn.dialogue] += (unsafe_T - role_T).tolist()
+    return tuple(
+        score.model_copy(update={"token_margins": tuple(values)}) for score, values in zip(scores, margins, strict=True)
     )

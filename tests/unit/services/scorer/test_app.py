@@ -52,6 +52,20 @@ def test_a_bad_sample_is_named(client: TestClient) -> None:
     assert [item.pointer for item in problem.errors] == ["/dialogues/1"]
 
 
+def test_a_response_of_blanks_is_named(client: TestClient) -> None:
+    blank = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": " \n"}]
+    response = client.post("/v1/scores", json=body(dialogues=[*body()["dialogues"], {"messages": blank}]))
+    problem = Problem.model_validate_json(response.content)
+    assert (response.status_code, problem.errors[0].pointer) == (422, "/dialogues/1")
+    assert problem.errors[0].detail == "the response is empty"
+
+
+def test_token_margins_come_only_where_they_are_asked_for(client: TestClient) -> None:
+    assert b"token_margins" not in client.post("/v1/scores", json=body()).content
+    (score,) = client.post("/v1/scores", json=body(per_token=True)).json()["scores"]
+    assert len(score["token_margins"]) == score["num_tokens"]
+
+
 @pytest.mark.parametrize("dialogues", [[], body()["dialogues"] * 257])
 def test_the_number_of_samples_is_bounded(client: TestClient, dialogues: list[Any]) -> None:
     response = client.post("/v1/scores", json=body(dialogues=dialogues))
