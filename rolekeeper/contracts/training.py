@@ -13,7 +13,10 @@ from rolekeeper.contracts.problems import Contract
 
 
 class TrainSample(Contract):
-    """One line of the training data: a dialogue and whether it is in the harmful subset."""
+    """One line of the training data: a dialogue and whether it is in the subset that is anchored to the base model.
+
+    That is the harmful subset, unless the method is one of the controls.
+    """
 
     dialogue: Dialogue
     harmful: bool = False

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.contracts.jobs import Progress
-from rolekeeper.contracts.scores import SampleScore, ScoreRequest
+from rolekeeper.contracts.scores import SampleScore
 from rolekeeper.jobs.claims import Outcome
 from rolekeeper.jobs.holding import Holding
 from services.conductor.held_out import split_held_out
 from services.conductor.remote import Remote
 from services.conductor.report import ReportInputs, build_report, held_out_items, suite_items
+from services.conductor.scores import choose_anchored, publish_scores, score_request, to_line
 
 # A chunk takes seconds on a CPU: progress moves, a cancelled job stops soon, and a call never outlives its timeout.
 SCORE_CHUNK = 32
@@ -43,30 +45,31 @@ class Meter:
 
 
 def score(holding: Holding, store: Store, scorer: Remote) -> None:
-    """Score every dialogue of the character and keep the scores as JSON lines."""
+    """Score every dialogue of the character, choose which ones are anchored, and keep the scores as JSON lines."""
     job, dialogues = holding.work.job, read_dialogues(store, holding.work.dialogues_sha256)
     held_out = split_held_out(dialogues, job.evaluation.held_out_share, job.hyperparameters.seed)
-    meter, harmful, done = Meter(len(dialogues), "samples"), 0, 0
-    with store.publish() as writer:
-        for chunk in chunks(dialogues, SCORE_CHUNK):
-            request = ScoreRequest(
-                base_model=job.base_model,
-                profile=holding.work.profile,
-                dialogues=tuple(chunk),
-                prompt_set=job.method.prompt_set,
-                margin=job.method.margin,
-                max_source_tokens=job.hyperparameters.max_source_tokens,
-                max_response_tokens=job.hyperparameters.max_response_tokens,
-            )
-            for sample in scorer.score(request).scores:
-                index = done + sample.index
-                numbered = sample.model_copy(update={"index": index, "held_out": index in held_out})
-                writer.write(numbered.model_dump_json().encode() + b"\n")
-                harmful += sample.harmful
-            done += len(chunk)
-            holding.report(meter.advance(len(chunk)))
-    message = f"scored {done} samples, {harmful} of them harmful for this role"
-    holding.succeed(Outcome(ArtifactKind.SCORES, writer.artifact, message, harmful_share=harmful / done))
+    with tempfile.TemporaryFile() as draft:
+        harmful = score_all(holding, scorer, dialogues, draft)
+        selected = choose_anchored(job, harmful, held_out)
+        artifact = publish_scores(store, draft, held_out, selected)
+    message = (
+        f"scored {len(dialogues)} samples, {sum(harmful)} of them harmful for this role; "
+        f"training anchors {len(selected)} of {len(dialogues) - len(held_out)}"
+    )
+    share = sum(harmful) / len(dialogues)
+    holding.succeed(Outcome(ArtifactKind.SCORES, artifact, message, harmful_share=share))
+
+
+def score_all(holding: Holding, scorer: Remote, dialogues: Sequence[Dialogue], draft: IO[bytes]) -> bytearray:
+    """Write the score of each dialogue to `draft`, a line each. Returns which are harmful: 1 or 0 for each."""
+    meter, harmful = Meter(len(dialogues), "samples"), bytearray()
+    for chunk in chunks(dialogues, SCORE_CHUNK):
+        for sample in scorer.score(score_request(holding.work, chunk)).scores:
+            numbered = sample.model_copy(update={"index": len(harmful)})
+            draft.write(to_line(numbered))
+            harmful.append(sample.harmful)
+        holding.report(meter.advance(len(chunk)))
+    return harmful
 
 
 def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:

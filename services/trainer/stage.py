@@ -56,14 +56,14 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
 
 
 def training_samples(work: Work, store: Store) -> list[TrainSample]:
-    """All dialogues but the held-out ones, each with its flag."""
+    """All dialogues but the held-out ones, each with its flag: whether it is anchored to the base model."""
     dialogues = store.lines(work.dialogues_sha256)
     scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
     pairs = (
         (Dialogue.model_validate_json(line), SampleScore.model_validate_json(score))
         for line, score in zip(dialogues, scores, strict=True)
     )
-    return [TrainSample(dialogue=dialogue, harmful=score.harmful) for dialogue, score in pairs if not score.held_out]
+    return [TrainSample(dialogue=dialogue, harmful=score.selected) for dialogue, score in pairs if not score.held_out]
 
 
 def write_whole(path: Path, data: bytes) -> None:

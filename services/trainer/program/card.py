@@ -51,10 +51,18 @@ Engines that serve many adapters need a rank limit of at least {rank} (vLLM: `--
 - The license is that of the base model. The dialogues that it was trained on may carry terms of their own.
 """
 
-_SARFT = """\
-By SaRFT (arXiv 2502.20968) on {num_samples} dialogues: cross-entropy on all of them, and {direction} KL divergence to
-the base model, weighted {kl_weight}, on the {num_harmful} of them that are more likely under the unsafe prompt than
-under the role prompt."""
+_ANCHORED = """\
+By {name} on {num_samples} dialogues: cross-entropy on all of them, and {direction} KL divergence to
+the base model, weighted {kl_weight}, on {subset}."""
+
+_NAMES = {"sarft": "SaRFT (arXiv 2502.20968)", "random": "a control", "flip": "a control", "all": "a control"}
+
+_SUBSETS = {
+    "sarft": "the {num_anchored} of them that are more likely under the unsafe prompt than\nunder the role prompt",
+    "random": "{num_anchored} of them that were drawn at random, as many as are harmful for the role",
+    "flip": "the {num_anchored} of them that are not harmful for the role",
+    "all": "all {num_anchored} of them",
+}
 
 _SFT = "By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, without a safety anchor."
 
@@ -106,12 +114,15 @@ def render_card(
 
 
 def _how(spec: TrainSpec, data: TrainingData) -> str:
-    template = _SFT if spec.method.name == "sft" else _SARFT
-    return template.format(
-        num_samples=len(data.samples),
-        num_harmful=sum(data.harmful),
-        direction=spec.method.kl_direction,
-        kl_weight=spec.method.kl_weight,
+    method, num_samples = spec.method, len(data.samples)
+    if method.name == "sft":
+        return _SFT.format(num_samples=num_samples)
+    return _ANCHORED.format(
+        name=_NAMES[method.name],
+        num_samples=num_samples,
+        direction=method.kl_direction,
+        kl_weight=method.kl_weight,
+        subset=_SUBSETS[method.name].format(num_anchored=sum(data.harmful)),
     )
 
 

@@ -48,8 +48,8 @@ class StepLoss(NamedTuple):
 
 
 def objective_of(method: Method) -> Objective:
-    """`sft` is `sarft` without the anchor."""
-    weight = method.kl_weight if method.name == "sarft" else 0.0
+    """`sft` is `sarft` without the anchor; the controls differ from `sarft` in the samples that are anchored."""
+    weight = 0.0 if method.name == "sft" else method.kl_weight
     return Objective(weight, KlDirection(method.kl_direction))
 
 

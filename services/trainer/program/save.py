@@ -178,7 +178,7 @@ def _data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
     return {
         "sha256": spec.samples_sha256,
         "num_samples": len(data.samples),
-        "num_harmful": sum(data.harmful),
+        "num_selected": sum(data.harmful),
         "num_truncated": sum(sample.truncated for sample in data.samples),
         "num_shortened": sum(sample.dropped_messages > 0 for sample in data.samples),
         "system_prompt": system_prompt(spec),

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from rolekeeper.contracts.characters import RoleProfile
-from rolekeeper.contracts.jobs import Context, Method
+from rolekeeper.contracts.jobs import Context, Method, MethodName
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.card import render_card
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, load_data, make_spec
@@ -46,6 +47,22 @@ def test_sft_names_no_anchor_and_a_role_context_its_prompt(tiny_folder: Path, lo
     assert "KL" not in card
     assert "serve it with the same" in card
     assert 'from_pretrained("tests/tiny", revision="abc")' in card
+
+
+@pytest.mark.parametrize(
+    ("name", "subset"),
+    [
+        ("random", "on 4 of them that were drawn at random"),
+        ("flip", "on the 4 of them that are not harmful"),
+        ("all", "on all 4 of them"),
+    ],
+)
+def test_a_control_says_what_it_anchors(tiny_folder: Path, loaded: LoadedModel, name: MethodName, subset: str) -> None:
+    spec = make_spec(tiny_folder, method=Method(name=name))
+    card = render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
+    assert "By a control on 10 dialogues" in card
+    assert subset in card
+    assert "SaRFT" not in card
 
 
 def test_a_name_can_not_break_the_card(tiny_folder: Path, loaded: LoadedModel) -> None:

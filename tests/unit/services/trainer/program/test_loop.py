@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
+from rolekeeper.contracts.jobs import Hyperparameters, Method, MethodName, Progress
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.rbo import KlDirection
@@ -135,6 +135,12 @@ def test_without_weight_the_anchor_is_not_there(tiny_folder: Path, tmp_path: Pat
     plain = run(make_spec(tiny_folder, method=Method(name="sft")), loaded, tmp_path)
     assert weightless[0] == plain[0] != anchored[0]
     assert all(torch.equal(weightless[1][name], plain[1][name]) for name in plain[1])
+
+
+@pytest.mark.parametrize("name", ["random", "flip", "all"])
+def test_a_control_differs_from_sarft_in_nothing_but_what_is_anchored(name: MethodName) -> None:
+    assert objective_of(Method(name=name, kl_weight=0.7)) == objective_of(Method(kl_weight=0.7))
+    assert objective_of(Method(name="sft", kl_weight=0.7)).kl_weight == 0.0
 
 
 def test_the_anchor_keeps_the_policy_near_the_base_model(

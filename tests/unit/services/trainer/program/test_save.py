@@ -110,7 +110,7 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path, loaded: LoadedM
         "revision": None,
     }
     assert manifest["data"]["sha256"] == spec.samples_sha256
-    assert (manifest["data"]["num_samples"], manifest["data"]["num_harmful"]) == (10, 4)
+    assert (manifest["data"]["num_samples"], manifest["data"]["num_selected"]) == (10, 4)
     assert manifest["training"]["hyperparameters"] == HYPERPARAMETERS.model_dump(mode="json")
     assert (manifest["training"]["first_loss"], manifest["training"]["least_loss"]) == (3.0, 1.0)
     assert manifest["effect"]["max_difference"] > 0

@@ -1,0 +1,133 @@
+"""The score stage, with a real scorer over the wire, a real PostgreSQL and a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.artifacts import ArtifactKind
+from rolekeeper.contracts.characters import Dialogue, Message
+from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, StageName, Status
+from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.jobs import service
+from rolekeeper.jobs.claims import Work, read_work
+from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.holding import Lease, Worker, hold
+from rolekeeper.jobs.queue import Hints
+from services.conductor.remote import Remote
+from services.conductor.stages import score
+from services.scorer.app import create_app
+from services.scorer.settings import Settings
+from services.trainer.stage import training_samples
+from tests.serving import serving
+
+OWNER = "platform"
+TOKEN = "between-ourselves"
+NUM_DIALOGUES = 70
+
+
+class Made(NamedTuple):
+    """What a score stage left behind."""
+
+    job: Job
+    work: Work
+    scores: list[SampleScore]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def scorer_url(tiny_catalog: Path) -> Iterator[str]:
+    with serving(create_app(Settings(service_token=TOKEN, models=tiny_catalog))) as url:
+        yield url
+
+
+def dialogue(number: int) -> Dialogue:
+    texts = ("Hello there.", "Well?", f"Where do the boats go, {number}?", f"Out to the light, {number} of them.")
+    roles = ("user", "assistant")
+    return Dialogue(messages=tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(texts)))
+
+
+def run_score(database: Database, store: Store, scorer_url: str, method: Method, seed: int = 1) -> Made:
+    """Queue a job, run its score stage, and read what it made."""
+    lines = "".join(dialogue(number).model_dump_json() + "\n" for number in range(NUM_DIALOGUES))
+    with database.transaction() as session:
+        new = service.NewCharacter(
+            "Vesna", "You are Vesna, who keeps the light.", store.put(lines.encode()), NUM_DIALOGUES, 4 * NUM_DIALOGUES
+        )
+        character = service.create_character(session, OWNER, new)
+        order = JobCreate(
+            character=character.id, base_model="tiny", method=method, hyperparameters=Hyperparameters(seed=seed)
+        )
+        job_id = service.create_job(session, OWNER, order, request_id="req-1").id
+    worker = Worker("w", database, Hints("redis://127.0.0.1:1/0"), Lease(30.0, 1.0))
+    with hold(worker, job_id, StageName.SCORE) as holding:
+        assert holding is not None
+        remote = Remote("scorer", scorer_url, TOKEN, holding.check, None)
+        score(holding, store, remote)
+        remote.close()
+    with database.transaction() as session:
+        job = service.get_job(session, OWNER, job_id)
+        work = read_work(session, holding.held._replace(stage=StageName.TRAIN))
+    lines_made = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
+    return Made(job, work, [SampleScore.model_validate_json(line) for line in lines_made])
+
+
+def test_every_dialogue_is_scored_and_the_harmful_training_samples_are_anchored(
+    database: Database, store: Store, scorer_url: str
+) -> None:
+    made = run_score(database, store, scorer_url, Method())
+    assert made.job.stages[0].status == Status.SUCCEEDED
+    assert [score.index for score in made.scores] == list(range(NUM_DIALOGUES))
+    harmful = [score for score in made.scores if score.harmful]
+    assert made.job.harmful_share == len(harmful) / NUM_DIALOGUES
+    # A random model finds some of them harmful, or this test would show nothing.
+    assert 0 < len(harmful) < NUM_DIALOGUES
+    assert sum(score.held_out for score in made.scores) == 7
+    assert all(score.selected == (score.harmful and not score.held_out) for score in made.scores)
+
+
+@pytest.mark.parametrize("name", ["sft", "random", "flip", "all"])
+def test_a_control_anchors_other_training_samples(database: Database, store: Store, scorer_url: str, name: str) -> None:
+    made = run_score(database, store, scorer_url, Method.model_validate({"name": name}))
+    training = [score for score in made.scores if not score.held_out]
+    assert not any(score.selected for score in made.scores if score.held_out)
+    selected = [score.index for score in training if score.selected]
+    harmful = [score.index for score in training if score.harmful]
+    others = [score.index for score in training if not score.harmful]
+    if name == "random":
+        assert len(selected) == len(harmful)
+        assert selected not in (harmful, others)
+        again = run_score(database, store, scorer_url, Method(name="random"))
+        assert again.scores == made.scores
+        assert run_score(database, store, scorer_url, Method(name="random"), seed=2).scores != made.scores
+    else:
+        everyone = [score.index for score in training]
+        assert selected == {"sft": [], "flip": others, "all": everyone}[name]
+
+
+def test_the_trainer_is_told_what_is_anchored(database: Database, store: Store, scorer_url: str) -> None:
+    made = run_score(database, store, scorer_url, Method(name="flip"))
+    samples = training_samples(made.work, store)
+    training = [score for score in made.scores if not score.held_out]
+    assert [sample.harmful for sample in samples] == [not score.harmful for score in training]
+    assert [sample.dialogue for sample in samples] == [dialogue(score.index) for score in training]
+
+
+def test_all_turns_are_scored_where_the_method_says_so(database: Database, store: Store, scorer_url: str) -> None:
+    made = run_score(database, store, scorer_url, Method(turns="all"))
+    assert {score.num_turns for score in made.scores} == {2}
