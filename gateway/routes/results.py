@@ -13,11 +13,12 @@ from starlette.responses import FileResponse
 from gateway.conditional import artifact_headers, download, is_current, not_modified
 from gateway.dependencies import CallerDep, IdPath, SessionDep, StoreDep
 from gateway.documents import DOWNLOAD_ERRORS
+from gateway.score_summary import summarise
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.evaluation import SafetyReport
 from rolekeeper.contracts.problems import Page
-from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.jobs import service
 from rolekeeper.web.errors import problem_responses
 
@@ -27,7 +28,12 @@ AfterIndex = Annotated[int, Query(ge=-1, description="Index of the last sample o
 SampleLimit = Annotated[int, Query(ge=1, le=1000, description="Samples per page")]
 
 
-@router.get("/{job_id}/scores", operation_id="list_job_scores", summary="Score of each dialogue")
+@router.get(
+    "/{job_id}/scores",
+    operation_id="list_job_scores",
+    summary="Score of each dialogue",
+    response_model_exclude_none=True,
+)
 def list_job_scores(
     session: SessionDep,
     store: StoreDep,
@@ -36,10 +42,17 @@ def list_job_scores(
     after: AfterIndex = -1,
     limit: SampleLimit = 100,
 ) -> Page[SampleScore]:
-    """How role-like and how unsafe each response is, and whether it is in the harmful subset."""
+    """How role-like and how unsafe each response is, and whether it is harmful and anchored in training."""
     artifact = service.get_artifact(session, caller, job_id, ArtifactKind.SCORES)
     found = list(islice(_scores_after(store, artifact, after), limit + 1))
     return Page(data=tuple(found[:limit]), has_more=len(found) > limit)
+
+
+@router.get("/{job_id}/scores/summary", operation_id="get_job_score_summary", summary="What all scores amount to")
+def get_job_score_summary(session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath) -> ScoreSummary:
+    """Harmful share with its interval, histogram of the margins, and the most role-like and most harmful samples."""
+    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.SCORES)
+    return summarise(SampleScore.model_validate_json(line) for line in store.lines(artifact.sha256))
 
 
 @router.get("/{job_id}/report", operation_id="get_job_report", summary="The safety report", response_model=SafetyReport)

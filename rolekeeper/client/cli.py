@@ -68,10 +68,17 @@ def watch(job: JobId, connection: Connection) -> None:
 
 @app.command()
 @spread
-def scores(job: JobId, connection: Connection) -> None:
-    """Print the scores of every sample: s_role, s_unsafe, harmful."""
+def scores(
+    job: JobId,
+    connection: Connection,
+    summary: Annotated[bool, typer.Option("--summary", help="Print what all scores amount to instead")] = False,
+) -> None:
+    """Print the scores of every sample: s_role, s_unsafe, margin, harmful."""
     with _open(connection) as commands:
-        commands.show_scores(job)
+        if summary:
+            commands.show_summary(job)
+        else:
+            commands.show_scores(job)
 
 
 @app.command()

@@ -34,7 +34,7 @@ from rolekeeper.contracts.characters import Character, CharacterCreate, Uploaded
 from rolekeeper.contracts.evaluation import SafetyReport
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent
 from rolekeeper.contracts.problems import Page
-from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.errors import InvalidInput, RolekeeperError
 
 PAGE_SIZE = 100
@@ -145,6 +145,10 @@ class Client:
     def scores(self, job_id: str) -> Iterator[SampleScore]:
         """The scores of the job's samples, in their order, page by page."""
         return self._pages(f"/v1/jobs/{job_id}/scores", Page[SampleScore], lambda score: str(score.index))
+
+    def score_summary(self, job_id: str) -> ScoreSummary:
+        """What the scores of all samples of the job say about its character."""
+        return _parse(ScoreSummary, self._get(f"/v1/jobs/{job_id}/scores/summary"))
 
     def report(self, job_id: str) -> SafetyReport:
         """The safety report of a job that succeeded."""

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 from rolekeeper.client.options import Connection, Training
 from rolekeeper.client.progress import follow
 from rolekeeper.client.session import Exit, Session, open_session
-from rolekeeper.client.tables import jobs_table, report_table, scores_table
+from rolekeeper.client.tables import jobs_table, report_table, scores_table, summary_tables
 from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
 from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, Status
 from rolekeeper.contracts.problems import ErrorItem
@@ -85,6 +85,11 @@ class Commands:
     def show_scores(self, job_id: str) -> None:
         """All scores of a job."""
         self._session.show(self._session.client.scores(job_id), scores_table)
+
+    def show_summary(self, job_id: str) -> None:
+        """What all scores of a job amount to."""
+        summary = self._session.client.score_summary(job_id)
+        self._session.show([summary], lambda summaries: summary_tables(*summaries))
 
     def show_report(self, job_id: str) -> None:
         """The safety report of a job."""

@@ -31,10 +31,13 @@ class Training:
     base_model: Annotated[
         str, typer.Option(envvar="ROLEKEEPER_BASE_MODEL", help="Alias of a base model of the deployment")
     ] = "smollm2-135m-aligned"
-    method: Annotated[str | None, typer.Option(help="sarft, or sft for the plain baseline")] = None
+    method: Annotated[
+        str | None, typer.Option(help="sarft; sft for no anchor; random, flip or all for anchors as controls")
+    ] = None
+    turns: Annotated[str | None, typer.Option(help="last or all: which responses of a dialogue are scored")] = None
     prompt_set: Annotated[str | None, typer.Option(help="append or paper_v2: wording of the unsafe prompt")] = None
     margin: Annotated[float | None, typer.Option(help="Harmful if s_unsafe > s_role + margin")] = None
-    kl_weight: Annotated[float | None, typer.Option(help="Weight of the KL anchor on the harmful subset")] = None
+    kl_weight: Annotated[float | None, typer.Option(help="Weight of the KL anchor")] = None
     kl_direction: Annotated[str | None, typer.Option(help="reverse or forward")] = None
     epochs: Annotated[int | None, typer.Option(help="Passes over the dialogues")] = None
     batch_size: Annotated[int | None, typer.Option(help="Samples per optimizer step")] = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
 from rolekeeper.contracts.jobs import Job, Stage
-from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.scores import RankedSample, SampleScore, ScoreSummary
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
 
@@ -53,14 +54,25 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 def scores_table(scores: Iterable[SampleScore]) -> Table:
     """One row a sample."""
     table = Table()
-    for column in ("sample", "s_role", "s_unsafe", "harmful", "tokens"):
+    for column in ("sample", "s_role", "s_unsafe", "margin", "harmful", "tokens"):
         table.add_column(column, justify="right")
     for score in scores:
         harmful = Text("harmful", style="red") if score.harmful else Text("")
-        table.add_row(
-            str(score.index), f"{score.s_role:+.4f}", f"{score.s_unsafe:+.4f}", harmful, str(score.num_tokens)
-        )
+        table.add_row(*_sample_cells(score), harmful, str(score.num_tokens))
     return table
+
+
+def summary_tables(summary: ScoreSummary) -> Group:
+    """The harmful share, the histogram of the margins, and the samples at both ends."""
+    share = f"harmful share {_estimate(summary.harmful_share)}: {summary.num_harmful} of {summary.num_samples} samples"
+    counts = f"{summary.num_selected} anchored, {summary.num_held_out} held out, {summary.num_truncated} cut"
+    histogram = Table(title="margins: s_unsafe - s_role, nats per token")
+    for column in ("above", "up to", "samples"):
+        histogram.add_column(column, justify="right")
+    for bin_ in summary.histogram:
+        histogram.add_row(_edge(bin_.low), _edge(bin_.high), str(bin_.num_samples))
+    ends = (("most role-like", summary.most_role_like), ("most harmful", summary.most_harmful))
+    return Group(share, counts, histogram, *(_ranked_table(title, samples) for title, samples in ends))
 
 
 def stage_summary(job: Job) -> str:
@@ -73,6 +85,23 @@ def stage_progress(stage: Stage) -> str:
     """How far a stage is: `40/66 steps`."""
     progress = stage.progress
     return "" if progress is None else f"{progress.done}/{progress.total} {progress.unit}"
+
+
+def _ranked_table(title: str, samples: Iterable[RankedSample]) -> Table:
+    table = Table(title=title)
+    for column in ("sample", "s_role", "s_unsafe", "margin"):
+        table.add_column(column, justify="right")
+    for sample in samples:
+        table.add_row(*_sample_cells(sample))
+    return table
+
+
+def _sample_cells(sample: SampleScore | RankedSample) -> tuple[str, ...]:
+    return (str(sample.index), f"{sample.s_role:+.4f}", f"{sample.s_unsafe:+.4f}", f"{sample.margin:+.4f}")
+
+
+def _edge(edge: float | None) -> str:
+    return "" if edge is None else f"{edge:g}"
 
 
 def _estimate(estimate: Estimate) -> str:

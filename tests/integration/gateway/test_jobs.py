@@ -30,7 +30,7 @@ def test_created(client: TestClient) -> None:
         ({"character": "char_0"}, 404, "char_0"),
         ({"character": "a\0"}, 422, "can't be stored"),
         ({"hyperparameters": {"epochs": 0}}, 422, "/hyperparameters/epochs"),
-        ({"method": {"name": "dpo"}}, 422, "/method/name must be 'sarft' or 'sft'"),
+        ({"method": {"name": "dpo"}}, 422, "/method/name must be 'sarft', 'sft', 'random', 'flip' or 'all'"),
         ({"typo": 1}, 422, "/typo"),
     ],
 )
@@ -51,7 +51,7 @@ def test_etag(client: TestClient) -> None:
 
 def test_results_conflict_while_there_are_none(client: TestClient) -> None:
     path = f"/v1/jobs/{create_job(client)}"
-    for kind in ("scores", "report", "adapter"):
+    for kind in ("scores", "scores/summary", "report", "adapter"):
         response = client.get(f"{path}/{kind}")
         problem = problem_of(response, 409)
         assert f"has no {kind}" in problem.detail

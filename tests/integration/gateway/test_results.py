@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.jobs import StageName
-from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.jobs import claims
 from rolekeeper.jobs.db import Database
 from tests.integration.gateway.calls import create_job
@@ -51,7 +51,9 @@ def make_score(index: int) -> SampleScore:
         index=index,
         s_role=0.5,
         s_unsafe=0.25,
+        margin=-0.25,
         harmful=False,
+        selected=False,
         num_tokens=4,
         role_logprob=-4,
         unsafe_logprob=-5,
@@ -70,6 +72,14 @@ def test_scores_in_pages(client: TestClient, done: Done) -> None:
     assert tuple(seen) == done.indexes
     assert client.get(f"{done.path}/scores", params={"after": 6}).json()["data"] == []
     assert SampleScore.model_validate(client.get(f"{done.path}/scores").json()["data"][0]) == make_score(0)
+
+
+def test_a_summary_of_all_scores(client: TestClient, done: Done) -> None:
+    response = client.get(f"{done.path}/scores/summary")
+    summary = ScoreSummary.model_validate_json(response.content)
+    assert (response.status_code, summary.num_samples, summary.num_harmful) == (200, len(done.indexes), 0)
+    assert [sample.index for sample in summary.most_role_like] == list(done.indexes)
+    assert "token_margins" not in client.get(f"{done.path}/scores").text
 
 
 def test_report(client: TestClient, done: Done) -> None:

@@ -17,7 +17,7 @@ from rolekeeper.contracts.characters import Character, CharacterCreate, Uploaded
 from rolekeeper.contracts.jobs import Job, JobCreate, JobEvent, Status
 from rolekeeper.contracts.problems import Contract, ErrorItem, OpenAiError, Page, Problem
 from rolekeeper.contracts.scores import SampleScore
-from tests.unit.rolekeeper.client.samples import NOW, make_job, make_report
+from tests.unit.rolekeeper.client.samples import NOW, make_job, make_report, make_summary
 
 KEY = "rk_test_secret"
 ADAPTER = bytes(range(256)) * 4096
@@ -179,6 +179,10 @@ def _add_reads(app: FastAPI, state: ApiState) -> None:
     def scores(limit: int, after: int = -1) -> Response:
         later = [score for score in state.scores if score.index > after]
         return _json(Page[SampleScore](data=tuple(later[:limit]), has_more=len(later) > limit))
+
+    @app.get("/v1/jobs/{job_id}/scores/summary")
+    def score_summary() -> Response:
+        return _json(make_summary())
 
     @app.get("/v1/jobs/{job_id}/report")
     def report() -> Response:

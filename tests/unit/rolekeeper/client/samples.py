@@ -15,7 +15,7 @@ from rolekeeper.contracts.jobs import (
     StageName,
     Status,
 )
-from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ADAPTER_SHA256 = "fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83"
@@ -93,8 +93,10 @@ def make_scores(num_samples: int) -> list[SampleScore]:
         SampleScore(
             index=index,
             s_role=0.5,
-            s_unsafe=0.7 if index % 3 == 0 else 0.2,
+            s_unsafe=0.75 if index % 3 == 0 else 0.25,
+            margin=0.25 if index % 3 == 0 else -0.25,
             harmful=index % 3 == 0,
+            selected=index % 3 == 0,
             num_tokens=12,
             role_logprob=-20.0,
             unsafe_logprob=-18.0,
@@ -102,3 +104,22 @@ def make_scores(num_samples: int) -> list[SampleScore]:
         )
         for index in range(num_samples)
     ]
+
+
+def make_summary() -> ScoreSummary:
+    """A summary of four samples."""
+    return ScoreSummary(
+        num_samples=4,
+        num_harmful=2,
+        num_selected=1,
+        num_held_out=1,
+        num_truncated=0,
+        harmful_share=Estimate(value=0.5, low=0.15, high=0.85, num_samples=4),
+        histogram=(
+            MarginBin(low=None, high=0.0, num_samples=2),
+            MarginBin(low=0.0, high=0.05, num_samples=0),
+            MarginBin(low=0.05, high=None, num_samples=2),
+        ),
+        most_role_like=(RankedSample(index=17, margin=-0.25, s_role=0.5, s_unsafe=0.25),),
+        most_harmful=(RankedSample(index=23, margin=0.25, s_role=0.5, s_unsafe=0.75),),
+    )

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from rolekeeper.client.cli import app
 from rolekeeper.contracts.jobs import JobError, Progress, Status
 from tests.unit.rolekeeper.client.api_server import ADAPTER, KEY, ApiState, problem
-from tests.unit.rolekeeper.client.samples import make_job, make_scores
+from tests.unit.rolekeeper.client.samples import make_job, make_scores, make_summary
 
 PENDING, QUEUED, RUNNING, SUCCEEDED = Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED
 PROGRESS = Progress(done=40, total=66, unit="steps", eta_seconds=35.2, metrics={"loss": 2.104})
@@ -47,7 +47,21 @@ def lines(result: Result) -> list[Any]:
 
 
 def test_submit_says_how_to_go_on(api: ApiState, inputs: list[str]) -> None:
-    result = run(api, "submit", *inputs, "--base-model", "tiny", "--method", "sft", "--epochs", "2", "--seed", "7")
+    result = run(
+        api,
+        "submit",
+        *inputs,
+        "--base-model",
+        "tiny",
+        "--method",
+        "flip",
+        "--turns",
+        "all",
+        "--epochs",
+        "2",
+        "--seed",
+        "7",
+    )
     assert result.exit_code == 0
     assert "rolekeeper watch job_1" in result.stdout
     assert "note: an empty line was ignored" in result.stderr
@@ -55,7 +69,7 @@ def test_submit_says_how_to_go_on(api: ApiState, inputs: list[str]) -> None:
     assert json.loads(api.requests[2].body) == {
         "character": "char_1",
         "base_model": "tiny",
-        "method": {"name": "sft"},
+        "method": {"name": "flip", "turns": "all"},
         "hyperparameters": {"epochs": 2, "seed": 7},
     }
 
@@ -109,6 +123,17 @@ def test_jobs_scores_report_and_cancel(api: ApiState) -> None:
     assert lines(run(api, "report", "job_1", "--json"))[0]["harmful_share"]["value"] == 0.3
     assert "stops at its next heartbeat" in run(api, "cancel", "job_1").stdout
     assert lines(run(api, "cancel", "job_1", "--json"))[0]["cancel_requested"] is True
+
+
+def test_a_summary_of_the_scores(api: ApiState) -> None:
+    printed = run(api, "scores", "job_1", "--summary").stdout
+    assert "harmful share 0.500 [0.150, 0.850]: 2 of 4 samples" in printed
+    assert "1 anchored, 1 held out, 0 cut" in printed
+    rows = [line.strip("│ ").split() for line in printed.splitlines()]
+    assert ["0.05", "│", "2"] in rows
+    assert ["17", "│", "+0.5000", "│", "+0.2500", "│", "-0.2500"] in rows
+    assert lines(run(api, "scores", "job_1", "--summary", "--json")) == [make_summary().model_dump(mode="json")]
+    assert api.paths() == ["GET /v1/jobs/job_1/scores/summary"] * 2
 
 
 def test_download_prints_the_path(api: ApiState, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Progress,
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, RolekeeperError, Unavailable
 from tests.unit.rolekeeper.client.api_server import KEY, ApiState, problem, serving
-from tests.unit.rolekeeper.client.samples import make_job, make_report, make_scores
+from tests.unit.rolekeeper.client.samples import make_job, make_report, make_scores, make_summary
 
 PENDING, QUEUED, RUNNING, SUCCEEDED = Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED
 STATES = [
@@ -70,6 +70,7 @@ def test_pages_through_jobs_scores_and_events(client: Client, api: ApiState) -> 
 def test_reads_the_report_and_one_job(client: Client, api: ApiState) -> None:
     api.states = STATES
     assert client.report("job_1") == make_report()
+    assert client.score_summary("job_1") == make_summary()
     assert client.job("job_1") == STATES[0]
 
 
