@@ -144,7 +144,7 @@ def naive_logprobs(model: nn.Module, sample: EncodedSample) -> Tensor:
     """Return the log-prob of each response token of one sample, alone and without a shared prefix, fp32 on the CPU."""
     with torch.inference_mode():
         batch = collate([sample], pad_id=0, device=unwrap(model).device)
-        return token_logprobs(response_logits(model, batch), batch.labels_T).cpu()
+        return _label_logprobs(unwrap(model), response_hidden(model, batch), batch.labels_T).cpu()
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:

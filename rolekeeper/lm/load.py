@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.forward import check_projection
 from rolekeeper.lm.gguf import converted, read_gguf
 from rolekeeper.lm.linear import use_onednn
+from rolekeeper.lm.prefix import PrefixCache
 
 # Everything that scores depend on, and nothing that runs code or unpickles.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -45,7 +46,11 @@ class BaseModelUnusable(RolekeeperError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A frozen base model in memory. `digest` is the sha256 of the files that it was made from."""
+    """A frozen base model in memory. `digest` is the sha256 of the files that it was made from.
+
+    `prefixes` are those of this model without any adapter; who uses them has the device's turn. A copy with another
+    model (`dataclasses.replace`) starts without any.
+    """
 
     entry: ModelEntry
     model: PreTrainedModel
@@ -53,6 +58,7 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     digest: str
+    prefixes: PrefixCache = field(default_factory=PrefixCache, init=False, repr=False, compare=False)
 
     @property
     def window(self) -> int | None:

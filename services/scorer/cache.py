@@ -24,9 +24,13 @@ ENTRY_BYTES = 512
 MEBIBYTE = 1 << 20
 
 
-def response_key(loaded: LoadedModel, sample: EncodedSample) -> bytes:
-    """Return the sha256 of all that a response's log-probs depend on: weights, dtype, prompt ids and response ids."""
-    digest = hashlib.sha256(f"{loaded.digest} {loaded.dtype} {len(sample.prompt_ids)} ".encode())
+def response_key(loaded: LoadedModel, sample: EncodedSample, alone: bool = False) -> bytes:
+    """Return the sha256 of all that a response's log-probs depend on: weights, dtype, prompt ids and response ids.
+
+    What is computed `alone`, outside any batch, may differ in the last digits and has a key of its own.
+    """
+    how = "alone" if alone else "batched"
+    digest = hashlib.sha256(f"{loaded.digest} {loaded.dtype} {how} {len(sample.prompt_ids)} ".encode())
     digest.update(np.asarray(sample.prompt_ids + sample.response_ids, dtype=np.int32).tobytes())
     return digest.digest()
 

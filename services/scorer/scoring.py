@@ -21,17 +21,25 @@ from rolekeeper.method.rds import NonFiniteScore, Rewards, implicit_rewards, sel
 from services.scorer.encoding import ScoredTurn, encode_turns, point_at, scored_turns
 from services.scorer.engine import Engine
 
+NEAR_TIE = 1e-4
+"""Nats per token. A margin so close to the line is computed again, alone; a batch moves none by as much in fp32."""
+
 _NON_FINITE = "its log-prob is NaN or infinite; check the base model's weights and its dtype"
 
 
 class _Scored(NamedTuple):
-    """Responses and their log-probs in the three contexts, in the same order."""
+    """Responses and their log-probs in the three contexts, in the same order. `encoded` is by context."""
 
     turns: Sequence[ScoredTurn]
-    samples: Sequence[EncodedSample]
+    encoded: Sequence[Sequence[EncodedSample]]
     role: Sequence[Tensor]
     unsafe: Sequence[Tensor]
     plain: Sequence[Tensor]
+
+    @property
+    def samples(self) -> Sequence[EncodedSample]:
+        """Each response under the role prompt."""
+        return self.encoded[0]
 
 
 class _Sums(NamedTuple):
@@ -42,23 +50,38 @@ class _Sums(NamedTuple):
     plain_B: Tensor
     num_tokens_B: Tensor
 
+    def rewards(self) -> Rewards:
+        """Return the rewards of the means over the tokens.
+
+        Raises InvalidInput that points at each sample without a finite one.
+        """
+        means_B = (sum_B / self.num_tokens_B for sum_B in (self.role_B, self.unsafe_B, self.plain_B))
+        try:
+            return implicit_rewards(*means_B)
+        except NonFiniteScore as error:
+            details = dict.fromkeys(error.indices, _NON_FINITE)
+            raise InvalidInput(str(error), "non_finite_score", point_at(details)) from error
+
 
 def score_dialogues(
     loaded: LoadedModel, request: ScoreRequest, engine: Engine, check: Check = go_on
 ) -> tuple[SampleScore, ...]:
     """Return one score per dialogue, in their order.
 
+    Near ties are scored again alone, so that whether a sample is harmful does not depend on what it is sent with. That
+    is exact for fp32 models only: in bf16 a batch may move a margin by more than NEAR_TIE.
+
     `check` is called between the pieces of work; what it raises ends them. Raises InvalidInput that points at each
     dialogue that can't be encoded or has no finite score.
     """
     scored = _score_turns(loaded, request, engine, check)
     sums = _sum_by_sample(scored, len(request.dialogues))
-    means_B = (sum_B / sums.num_tokens_B for sum_B in (sums.role_B, sums.unsafe_B, sums.plain_B))
-    try:
-        rewards = implicit_rewards(*means_B)
-    except NonFiniteScore as error:
-        details = dict.fromkeys(error.indices, _NON_FINITE)
-        raise InvalidInput(str(error), "non_finite_score", point_at(details)) from error
+    rewards = sums.rewards()
+    near_tie_B = (rewards.s_unsafe_B - rewards.s_role_B - request.margin).abs() < NEAR_TIE
+    if near_tie_B.any():
+        scored = _score_alone(loaded, scored, near_tie_B, engine, check)
+        sums = _sum_by_sample(scored, len(request.dialogues))
+        rewards = sums.rewards()
     harmful_B = select_harmful(rewards.s_role_B, rewards.s_unsafe_B, request.margin)
     scores = _to_contracts(scored, sums, rewards, harmful_B)
     return _with_token_margins(scores, scored) if request.per_token else scores
@@ -71,7 +94,23 @@ def _score_turns(loaded: LoadedModel, request: ScoreRequest, engine: Engine, che
         encoder = Encoder(loaded.tokenizer, request.max_source_tokens, request.max_response_tokens)
     encoded = [encode_turns(encoder, system, turns, engine.tokenizers, check) for system in contexts]
     role, unsafe, plain = engine.logprobs(loaded, encoded, check)
-    return _Scored(turns, encoded[0], role, unsafe, plain)
+    return _Scored(turns, encoded, role, unsafe, plain)
+
+
+def _score_alone(loaded: LoadedModel, scored: _Scored, chosen_B: Tensor, engine: Engine, check: Check) -> _Scored:
+    """Compute the responses of the chosen samples again, each in a forward pass of its own.
+
+    The plain context, too: it cancels out of s_unsafe - s_role, but not out of the last digit that decides a tie.
+    """
+    positions = [position for position, turn in enumerate(scored.turns) if chosen_B[turn.dialogue]]
+    contexts = [[samples[position] for position in positions] for samples in scored.encoded]
+    batched = (scored.role, scored.unsafe, scored.plain)
+    alone = [dict(zip(positions, found, strict=True)) for found in engine.logprobs_alone(loaded, contexts, check)]
+    role, unsafe, plain = (
+        [exact.get(position, logprobs_T) for position, logprobs_T in enumerate(context)]
+        for exact, context in zip(alone, batched, strict=True)
+    )
+    return scored._replace(role=role, unsafe=unsafe, plain=plain)
 
 
 def _sum_by_sample(scored: _Scored, num_samples: int) -> _Sums:

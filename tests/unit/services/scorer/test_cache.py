@@ -69,4 +69,6 @@ def test_a_key_holds_all_that_the_numbers_depend_on(loaded: LoadedModel) -> None
         key([1, 2], [3], replace(loaded, dtype=torch.bfloat16)),
     }
     assert len(keys) == 5
+    sample = EncodedSample([1, 2], [3], truncated=False, dropped_messages=0)
+    assert response_key(loaded, sample, alone=True) not in keys
     assert key([1, 2], [3]) in keys

@@ -12,11 +12,12 @@ from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
 from rolekeeper.contracts.scores import ScoreRequest
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import Encoder
+from rolekeeper.lm.forward import naive_logprobs
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.prompts import PromptSet, build_contexts
 from services.scorer import engine
 from services.scorer.engine import Engine
-from services.scorer.scoring import score_dialogues
+from services.scorer.scoring import NEAR_TIE, score_dialogues
 from tests.passes import counted_passes
 
 PROFILE = RoleProfile(name="Mara", profile="A smuggler who keeps the light and trusts nobody.")
@@ -76,7 +77,10 @@ def test_all_turns_are_one_mean_over_their_tokens(loaded: LoadedModel) -> None:
     scores = score_dialogues(loaded, make_request(turns="all"), make_engine())
     last = score_dialogues(loaded, make_request(), make_engine())
     assert [score.num_turns for score in scores] == [1, 1, 2, 1]
-    assert [scores[index] for index in (0, 1, 3)] == [last[index] for index in (0, 1, 3)]
+    for index in (0, 1, 3):
+        assert (scores[index].num_tokens, scores[index].harmful) == (last[index].num_tokens, last[index].harmful)
+        assert scores[index].role_logprob == pytest.approx(last[index].role_logprob, abs=1e-4)
+        assert scores[index].margin == pytest.approx(last[index].margin, abs=1e-5)
     contexts = build_contexts(PROFILE.name, PROFILE.profile)
     first, second = Dialogue(messages=DIALOGUES[2].messages[:2]), DIALOGUES[2]
     role, unsafe, plain = (
@@ -124,11 +128,72 @@ def test_the_same_samples_again_cost_no_forward_pass(loaded: LoadedModel) -> Non
 def test_a_sample_that_comes_twice_is_computed_once(loaded: LoadedModel) -> None:
     shared = engine.make_engine(0, max_batch_tokens=64)
     with counted_passes() as once:
-        (single,) = score_dialogues(loaded, make_request(dialogues=DIALOGUES[:1]), shared)
+        (single,) = score_dialogues(replace(loaded), make_request(dialogues=DIALOGUES[:1]), shared)
     with counted_passes() as often:
-        scores = score_dialogues(loaded, make_request(dialogues=DIALOGUES[:1] * 40), shared)
+        scores = score_dialogues(replace(loaded), make_request(dialogues=DIALOGUES[:1] * 40), shared)
     assert often.count == once.count
     assert {score.margin for score in scores} == {single.margin}
+
+
+def test_the_same_character_again_computes_no_new_prefix(loaded: LoadedModel) -> None:
+    fresh = replace(loaded)
+    assert fresh.prefixes is not loaded.prefixes
+    first = score_dialogues(fresh, make_request(), make_engine())
+    computed = fresh.prefixes.num_computed
+    assert computed == 3
+    others = (dialogue("Is it late?", "It is always late here."), dialogue("Boats?", "Gone."), dialogue("Why?", "Ask."))
+    with counted_passes() as passes:
+        score_dialogues(fresh, make_request(dialogues=others), make_engine())
+    assert passes.count == 3
+    assert fresh.prefixes.num_computed == computed
+    again = score_dialogues(fresh, make_request(), make_engine())
+    assert again == first
+
+
+def naive_margin(loaded: LoadedModel, sample: Dialogue) -> float:
+    """s_unsafe - s_role as the naive run has it, to the last digit."""
+    role, unsafe, plain = (
+        naive_logprobs(loaded.model, Encoder(loaded.tokenizer).encode(system, sample.messages)).double()
+        for system in build_contexts(PROFILE.name, PROFILE.profile)
+    )
+    num_tokens = len(plain)
+    role_mean, unsafe_mean, plain_mean = (float(part.sum()) / num_tokens for part in (role, unsafe, plain))
+    return (unsafe_mean - plain_mean) - (role_mean - plain_mean)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_flags_of_near_ties_do_not_depend_on_the_batch(loaded: LoadedModel, index: int) -> None:
+    tie = naive_margin(loaded, DIALOGUES[index])
+    for margin in (tie, tie - 1e-9, tie + 1e-9, tie - 1e-5, tie + 1e-5):
+        # Every engine is a new one: nothing is remembered from the batch before.
+        whole = score_dialogues(loaded, make_request(margin=margin), make_engine())
+        turned = score_dialogues(loaded, make_request(margin=margin, dialogues=DIALOGUES[::-1]), make_engine())[::-1]
+        alone = [
+            score_dialogues(loaded, make_request(margin=margin, dialogues=(sample,)), make_engine())[0]
+            for sample in DIALOGUES
+        ]
+        flags = [score.harmful for score in whole]
+        assert flags == [score.harmful for score in turned] == [score.harmful for score in alone]
+        assert whole[index].margin == alone[index].margin == pytest.approx(tie, abs=1e-12)
+        if margin != tie:
+            assert flags[index] == (tie > margin)
+
+
+@pytest.mark.parametrize("turns", ["last", "all"])
+def test_only_near_ties_are_scored_alone_and_once(loaded: LoadedModel, turns: str) -> None:
+    shared = make_engine(cache_mib=1)
+    scores = score_dialogues(loaded, make_request(turns=turns, margin=100.0), shared)
+    margins = [score.margin for score in scores]
+    assert min(abs(margins[2] - margins[other]) for other in (0, 1, 3)) > NEAR_TIE
+    request = make_request(turns=turns, margin=margins[2], per_token=True)
+    with counted_passes() as passes:
+        first = score_dialogues(loaded, request, shared)
+    assert passes.count == 3 * scores[2].num_turns
+    assert first[2].margin == pytest.approx(margins[2], abs=1e-5)
+    assert [first[other].margin for other in (0, 1, 3)] == [margins[other] for other in (0, 1, 3)]
+    with counted_passes() as passes:
+        assert score_dialogues(loaded, request, shared) == first
+    assert passes.count == 0
 
 
 def test_a_check_that_raises_ends_the_work(loaded: LoadedModel) -> None:
