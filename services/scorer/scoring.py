@@ -91,7 +91,7 @@ def _score_turns(loaded: LoadedModel, request: ScoreRequest, engine: Engine, che
     contexts = build_contexts(request.profile.name, request.profile.profile, PromptSet(request.prompt_set))
     turns = scored_turns(request.dialogues, request.turns)
     with engine.tokenizers.turn(check):
-        encoder = Encoder(loaded.tokenizer, request.max_source_tokens, request.max_response_tokens)
+        encoder = Encoder(loaded.tokenizer, request.max_source_tokens, request.max_response_tokens, loaded.window)
     encoded = [encode_turns(encoder, system, turns, engine.tokenizers, check) for system in contexts]
     role, unsafe, plain = engine.logprobs(loaded, encoded, check)
     return _Scored(turns, encoded, role, unsafe, plain)

@@ -12,7 +12,7 @@ from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.encode import EncodedSample, Encoder
 from rolekeeper.lm.load import LoadedModel, load_base
 from rolekeeper.method.prompts import PromptSet, build_contexts
-from tests.tiny import make_tiny_tokenizer
+from tests.tiny_tokenizers import make_tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.scoring.rolebench import read_workload
 from rolekeeper.errors import InvalidInput
-from tests.tiny import make_tiny_tokenizer
+from tests.tiny_tokenizers import make_tiny_tokenizer
 
 ROWS = [
     {"role": "Keeper", "question": "Who are you?", "generated": ["I keep the light.", "The keeper."]},

@@ -18,7 +18,7 @@ from benchmarks.scoring.synthetic import (
 )
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import load_base
-from tests.tiny import make_tiny_tokenizer
+from tests.tiny_tokenizers import make_tiny_tokenizer
 
 
 @pytest.mark.parametrize("spread", [Spread(21, 0.27), Spread(79, 0.25), Spread(31, 0.78)])

@@ -240,6 +240,20 @@ def test_every_unusable_sample_is_named(loaded: LoadedModel) -> None:
     assert "max_source_tokens = 512" in second.detail
 
 
+def test_a_sample_that_the_models_window_can_not_hold_is_named(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = build_contexts(PROFILE.name, PROFILE.profile).unsafe
+    encoded = [Encoder(loaded.tokenizer).encode(system, sample.messages) for sample in DIALOGUES]
+    lengths = [len(sample.prompt_ids) + len(sample.response_ids) for sample in encoded]
+    monkeypatch.setattr(LoadedModel, "window", max(lengths) - 1)
+    with pytest.raises(InvalidInput) as caught:
+        score_dialogues(loaded, make_request(), make_engine())
+    (problem,) = caught.value.problems
+    assert problem.pointer == f"/dialogues/{lengths.index(max(lengths))}"
+    assert str(max(lengths)) in problem.detail
+
+
 def test_a_log_prob_that_is_not_a_number_names_the_sample_and_is_no_flag(loaded: LoadedModel) -> None:
     broken = replace(loaded, model=copy.deepcopy(loaded.model))
     # A token that only the third sample has: its embedding is damaged.
