@@ -130,7 +130,7 @@ def test_a_summary_of_the_scores(api: ApiState) -> None:
     assert "harmful share 0.500 [0.150, 0.850]: 2 of 4 samples" in printed
     assert "1 anchored, 1 held out, 0 cut" in printed
     rows = [line.strip("│ ").split() for line in printed.splitlines()]
-    assert ["0.05", "│", "2"] in rows
+    assert ["0.05", "│", "│", "2"] in rows
     assert ["17", "│", "+0.5000", "│", "+0.2500", "│", "-0.2500"] in rows
     assert lines(run(api, "scores", "job_1", "--summary", "--json")) == [make_summary().model_dump(mode="json")]
     assert api.paths() == ["GET /v1/jobs/job_1/scores/summary"] * 2
