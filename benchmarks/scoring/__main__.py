@@ -16,7 +16,9 @@ What a line says:
 
 - ratio, ratio_response_only, ratio_official: time of a, b and c over ours, medians of the rounds.
 - bound: operations of a without padding over operations with everything shared, from the lengths of each sample; the
-  formula is in `floor.py`. bound_response_only is the same for b. target: 0.9 x bound.
+  formula is in `floor.py`. bound_response_only is the same for b. target: 0.9 x bound. Both sides are taken to multiply
+  at one rate: where oneDNN is faster than what transformers uses, a ratio can exceed its bound without sharing all.
+  efficiency_onednn does not have that advantage.
 - R, U, plain: tokens of the shared prefix of each context (mean over characters). x: tokens of the question, y: of the
   response with its end of turn; x_sd and y_sd are their standard deviations over samples.
 - gflops_per_second: operations that are needed (all shared) over our time. gemm_gflops_per_second: `torch.mm` on the

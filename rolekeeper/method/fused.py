@@ -50,7 +50,7 @@ def fused_rbo(
     With z the logits, p = softmax(z) of the policy and q of the reference, the gradients by z are p - onehot for CE,
     p (log p - log q - KL) for KL(p || q) and p - q for KL(q || p). Each chunk's gradient is taken to the hidden states
     while its logits are there, as in Liger-Kernel's fused linear losses (arXiv 2410.10989, section 3.2).
-    Naive twin: `ce_sum` and `token_kl` of `rolekeeper.method.rbo` on all logits at once.
+    Naive twin: `rbo_loss` of `rolekeeper.method.rbo`, with `ce_sum`, `token_kl` and `kl_sum` on all logits at once.
     """
     terms = _Fused.apply(hidden_TD, project, labels_T, ce_weight, anchor)  # type: ignore[no-untyped-call]
     return FusedLoss(*cast(tuple[Tensor, Tensor, Tensor], terms))

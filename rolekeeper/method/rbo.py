@@ -1,12 +1,14 @@
 """Role-Safety Balance Optimization (RBO): learn the role from everything, stay at the base model on the harmful subset.
 
+The loss term by term, as it is stated, on all logits at once. Training takes the same loss from hidden states
+(`rolekeeper.method.fused`), which is tested against these functions.
+
 Shapes: T response tokens (of all samples of a micro-batch, flat), V vocabulary.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,13 +21,6 @@ class KlDirection(StrEnum):
 
     REVERSE = "reverse"
     FORWARD = "forward"
-
-
-class RboTerms(NamedTuple):
-    """The two sums of a micro-batch (scalars, nats). Micro-batches add up before the global batch normalises them."""
-
-    ce_sum: Tensor
-    kl_sum: Tensor
 
 
 def ce_sum(logits_TV: Tensor, labels_T: Tensor) -> Tensor:

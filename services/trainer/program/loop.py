@@ -136,7 +136,7 @@ class RboLoss:
         hidden_TD = response_hidden(self._policy, batch)
         anchor = None
         if reference_FD is not None:
-            flagged_B = torch.tensor([index in set(flagged) for index in indices], device=hidden_TD.device)
+            flagged_B = torch.tensor([self._data.harmful[index] for index in indices], device=hidden_TD.device)
             rows_F = torch.nonzero(flagged_B[batch.sample_T]).flatten()
             tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
             weights_F = self._objective.kl_weight / (tokens_B[batch.sample_T[rows_F]] * num_samples)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rolekeeper.method import fused
 from rolekeeper.method.fused import Anchor, Project, fused_rbo
-from rolekeeper.method.rbo import KlDirection, ce_sum, token_kl
+from rolekeeper.method.rbo import KlDirection, ce_sum, kl_sum, rbo_loss, token_kl
 
 D, V = 12, 40
 
@@ -101,6 +101,24 @@ def test_the_sums_are_those_of_the_method(direction: KlDirection) -> None:
     kl_F = token_kl(logits_TV[anchor.rows_F], head()(anchor.reference_FD), direction)
     torch.testing.assert_close(out.ce_sum, ce_sum(logits_TV, labels_T))
     torch.testing.assert_close(out.weighted_kl, (anchor.weights_F * kl_F).sum())
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+def test_with_the_weights_of_rbo_it_is_the_loss_as_stated(direction: KlDirection) -> None:
+    # Four samples of 2, 3, 1 and 4 tokens, of which the second and the last are flagged; lambda is 0.7.
+    sample_T = torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3, 3])
+    rows_F = torch.tensor([2, 3, 4, 6, 7, 8, 9])
+    hidden_TD, labels_T, anchor = make_case(10, rows_F.tolist(), direction)
+    assert anchor is not None
+    num_tokens_F = torch.tensor([3, 3, 3, 4, 4, 4, 4])
+    out = fused_rbo(head(), hidden_TD, labels_T, 1 / 10, anchor._replace(weights_F=0.7 / (num_tokens_F * 4)))
+    logits_TV = head()(hidden_TD)
+    kl_F = token_kl(logits_TV[rows_F], head()(anchor.reference_FD), direction)
+    kl = kl_sum(kl_F, sample_T[rows_F], num_samples=4)
+    stated = rbo_loss(ce_sum(logits_TV, labels_T), 10, kl, num_samples=4, kl_weight=0.7)
+    torch.testing.assert_close(out.loss, stated)
+    (ours,), (theirs,) = (torch.autograd.grad(loss, hidden_TD) for loss in (out.loss, stated))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
 def test_logits_exist_for_a_chunk_of_rows_only() -> None:
