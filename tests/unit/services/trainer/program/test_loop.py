@@ -21,7 +21,8 @@ from services.trainer.program.checkpoint import Checkpoints
 from services.trainer.program.data import GlobalBatch, TrainingData, count_steps
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.failures import Diverged
-from services.trainer.program.loop import Objective, RboLoss, objective_of, train
+from services.trainer.program.loop import train
+from services.trainer.program.objectives.rbo import KlTerm, RboLoss, kl_term
 from tests.unit.services.trainer.program.runs import (
     HYPERPARAMETERS,
     PEFT_ASKS_BY_AN_OLD_NAME,
@@ -55,7 +56,7 @@ def gradients(policy: PeftModel) -> list[Tensor]:
     return found
 
 
-def naive_loss(policy: PeftModel, data: TrainingData, objective: Objective) -> Tensor:
+def naive_loss(policy: PeftModel, data: TrainingData, term: KlTerm) -> Tensor:
     """CE(all) + kl_weight * KL(harmful), sample by sample, with the full logits of the model's own forward."""
     ce, kl, num_tokens = torch.zeros(()), torch.zeros(()), 0
     for sample, harmful in zip(data.samples, data.harmful, strict=True):
@@ -68,10 +69,10 @@ def naive_loss(policy: PeftModel, data: TrainingData, objective: Objective) -> T
             with torch.no_grad(), policy.disable_adapter():
                 reference_TV = policy(input_ids=ids).logits[0, len(sample.prompt_ids) - 1 : -1].log_softmax(-1)
             p, q = (policy_TV, reference_TV)
-            if objective.kl_direction is KlDirection.FORWARD:
+            if term.direction is KlDirection.FORWARD:
                 p, q = q, p
             kl = kl + (p.exp() * (p - q)).sum(-1).mean()
-    return ce / num_tokens + objective.kl_weight * kl / len(data.samples)
+    return ce / num_tokens + term.weight * kl / len(data.samples)
 
 
 @pytest.mark.parametrize("direction", list(KlDirection))
@@ -79,12 +80,12 @@ def test_loss_and_gradient_are_those_of_the_naive_twin(
     tiny_folder: Path, loaded: LoadedModel, direction: KlDirection
 ) -> None:
     data = load_data(make_spec(tiny_folder), loaded)
-    objective = Objective(kl_weight=2.0, kl_direction=direction)
+    term = KlTerm(2.0, direction)
     with moved_adapter(loaded) as policy:
         engine = TorchEngine(policy, HYPERPARAMETERS, num_steps=1)
-        step_loss = RboLoss(policy, data, objective, 2048).backward(engine, BATCH)
+        step_loss = RboLoss(policy, data, term, 2048).backward(engine, BATCH)
         ours = gradients(policy)
-        expected = naive_loss(policy, data, objective)
+        expected = naive_loss(policy, data, term)
         torch.autograd.backward(expected)
         theirs = gradients(policy)
     assert step_loss.kl > 0.01
@@ -96,13 +97,13 @@ def test_loss_and_gradient_are_those_of_the_naive_twin(
 
 def test_the_split_into_micro_batches_changes_nothing(tiny_folder: Path, loaded: LoadedModel) -> None:
     data = load_data(make_spec(tiny_folder), loaded)
-    objective = objective_of(Method(kl_weight=1.0))
+    term = kl_term(Method(kl_weight=1.0))
     with moved_adapter(loaded) as policy:
         engine = TorchEngine(policy, HYPERPARAMETERS, num_steps=1)
-        whole = RboLoss(policy, data, objective, 100_000).backward(engine, BATCH)
+        whole = RboLoss(policy, data, term, 100_000).backward(engine, BATCH)
         whole_gradients = gradients(policy)
         for max_batch_tokens in (1, 150, 400):
-            split = RboLoss(policy, data, objective, max_batch_tokens).backward(engine, BATCH)
+            split = RboLoss(policy, data, term, max_batch_tokens).backward(engine, BATCH)
             assert split.loss == pytest.approx(whole.loss, rel=1e-6)
             for part, all_at_once in zip(gradients(policy), whole_gradients, strict=True):
                 torch.testing.assert_close(part, all_at_once, rtol=0, atol=1e-6)
@@ -139,8 +140,8 @@ def test_without_weight_the_anchor_is_not_there(tiny_folder: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["random", "flip", "all"])
 def test_a_control_differs_from_sarft_in_nothing_but_what_is_anchored(name: MethodName) -> None:
-    assert objective_of(Method(name=name, kl_weight=0.7)) == objective_of(Method(kl_weight=0.7))
-    assert objective_of(Method(name="sft", kl_weight=0.7)).kl_weight == 0.0
+    assert kl_term(Method(name=name, kl_weight=0.7)) == kl_term(Method(kl_weight=0.7))
+    assert kl_term(Method(name="sft", kl_weight=0.7)).weight == 0.0
 
 
 def test_the_anchor_keeps_the_policy_near_the_base_model(

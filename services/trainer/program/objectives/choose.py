@@ -1,0 +1,15 @@
+"""Which objective a method has."""
+
+from __future__ import annotations
+
+from peft import PeftModel
+
+from rolekeeper.contracts.training import TrainSpec
+from services.trainer.program.data import TrainingData
+from services.trainer.program.objectives.rbo import RboLoss, kl_term
+from services.trainer.program.objectives.step import Objective
+
+
+def objective_of(policy: PeftModel, data: TrainingData, spec: TrainSpec) -> Objective:
+    """Return what the steps of this run minimise."""
+    return RboLoss(policy, data, kl_term(spec.method), spec.max_batch_tokens)

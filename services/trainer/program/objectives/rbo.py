@@ -1,0 +1,76 @@
+"""Role-Safety Balance Optimization (RBO) of the adapter: cross-entropy on all samples, KL on the flagged ones.
+
+Shapes: B samples, T response tokens of all samples of a micro-batch, flat, F those of the flagged samples, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from rolekeeper.contracts.jobs import Method
+from rolekeeper.lm.forward import collate, project, response_hidden
+from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
+from rolekeeper.method.rbo import KlDirection
+from services.trainer.program.data import GlobalBatch, TrainingData
+from services.trainer.program.engine import TorchEngine
+from services.trainer.program.objectives.step import StepLoss, add_up, micro_batches, sample_length
+from services.trainer.program.reference import Reference
+
+
+class KlTerm(NamedTuple):
+    """The KL term of CE(all) + weight * KL(flagged)."""
+
+    weight: float
+    direction: KlDirection
+
+
+def kl_term(method: Method) -> KlTerm:
+    """`sft` is `sarft` without the anchor; the controls differ from `sarft` in the samples that are anchored."""
+    return KlTerm(0.0 if method.name == "sft" else method.kl_weight, KlDirection(method.kl_direction))
+
+
+class RboLoss:
+    """RBO of a policy on its training data: gradients of a global batch, micro-batch by micro-batch."""
+
+    def __init__(self, policy: PeftModel, data: TrainingData, term: KlTerm, max_batch_tokens: int) -> None:
+        self._policy = policy
+        self._data = data
+        self._term = term
+        self._max_batch_tokens = max_batch_tokens
+        self._reference = Reference(policy, data, max_batch_tokens)
+
+    def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
+        """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
+        samples = [self._data.samples[index] for index in batch.indices]
+        num_tokens = sum(len(sample.response_ids) for sample in samples)
+        groups = micro_batches(self._data.samples, batch.indices, self._max_batch_tokens)
+        sums: list[Tensor] = []
+        for group in groups:
+            fused = self._micro_batch(group, num_tokens, len(samples))
+            engine.backward(fused.loss)
+            sums.append(torch.stack([fused.loss.detach(), fused.ce_sum, fused.weighted_kl]))
+        loss, ce, weighted_kl = add_up(batch.step, groups, sums)
+        kl = weighted_kl / self._term.weight if self._term.weight else 0.0
+        return StepLoss(loss, ce / num_tokens, kl, sum(map(sample_length, samples)))
+
+    def _micro_batch(self, indices: Sequence[int], num_tokens: int, num_samples: int) -> FusedLoss:
+        """The micro-batch's share of the loss of a global batch with so many response tokens and samples."""
+        # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
+        flagged = [index for index in indices if self._data.harmful[index]] if self._term.weight else []
+        reference_FD = self._reference.states(flagged) if flagged else None
+        batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
+        hidden_TD = response_hidden(self._policy, batch)
+        anchor = None
+        if reference_FD is not None:
+            flagged_B = torch.tensor([self._data.harmful[index] for index in indices], device=hidden_TD.device)
+            rows_F = torch.nonzero(flagged_B[batch.sample_T]).flatten()
+            tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
+            weights_F = self._term.weight / (tokens_B[batch.sample_T[rows_F]] * num_samples)
+            anchor = Anchor(rows_F, reference_FD, weights_F, self._term.direction)
+        return fused_rbo(partial(project, self._policy), hidden_TD, batch.labels_T, 1 / num_tokens, anchor)

@@ -1,0 +1,66 @@
+"""What every objective does for the loop, and what they share: micro-batches, and errors that name samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from rolekeeper.lm.batch import token_budget_batches
+from rolekeeper.lm.encode import EncodedSample
+from services.trainer.program.data import GlobalBatch
+from services.trainer.program.engine import TorchEngine
+from services.trainer.program.failures import Diverged
+
+_NAMED_SAMPLES = 16
+
+
+class StepLoss(NamedTuple):
+    """Loss of a global batch and its two terms (nats), and how many tokens went through the policy."""
+
+    loss: float
+    ce: float
+    kl: float
+    num_tokens: int
+
+
+class Objective(Protocol):
+    """What the loop asks of an objective."""
+
+    def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
+        """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
+
+
+def sample_length(sample: EncodedSample) -> int:
+    """Tokens of prompt and response."""
+    return len(sample.prompt_ids) + len(sample.response_ids)
+
+
+def micro_batches(samples: Sequence[EncodedSample], indices: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
+    """Split the samples with these indices into groups of at most so many padded tokens."""
+    lengths = [sample_length(samples[index]) for index in indices]
+    groups = token_budget_batches(lengths, max_batch_tokens, len(indices))
+    return [[indices[position] for position in group] for group in groups]
+
+
+def add_up(step: int, groups: Sequence[Sequence[int]], sums: Sequence[Tensor]) -> list[float]:
+    """Add up the sums of all micro-batches; the first of them is the loss. Raises Diverged if one is not finite."""
+    # The one place of a step where an accelerator is waited for.
+    by_group = torch.stack(list(sums)).tolist()
+    for group, values in zip(groups, by_group, strict=True):
+        if not math.isfinite(values[0]):
+            raise diverged("loss", step, group)
+    return [sum(column) for column in zip(*by_group, strict=True)]
+
+
+def diverged(what: str, step: int, indices: Sequence[int]) -> Diverged:
+    """Return the error for a loss or a gradient that is not finite. `step` counts from 0."""
+    named = ", ".join(str(index) for index in sorted(indices)[:_NAMED_SAMPLES])
+    more = f" and {len(indices) - _NAMED_SAMPLES} more" if len(indices) > _NAMED_SAMPLES else ""
+    return Diverged(
+        f"the {what} of step {step + 1} is not a finite number, in a batch with the samples {named}{more} (counted "
+        "from 0): lower learning_rate, and look at these samples"
+    )
