@@ -126,18 +126,18 @@ def _response_sums(model: PreTrainedModel, samples: Sequence[EncodedSample]) -> 
 def _official_step(model: PreTrainedModel, pad_id: int, character: Character, indices: Sequence[int]) -> Tensor:
     """Sums [B, 3] of role, unsafe and plain for one micro-batch. As there, two contexts' logits are held at once."""
     unsafe, role, plain = (
-        _pad_left([samples[index] for index in indices], pad_id)
+        pad_left([samples[index] for index in indices], pad_id)
         for samples in (character.unsafe, character.role, character.plain)
     )
     unsafe_logits_BSV = model(input_ids=unsafe[0], attention_mask=unsafe[1]).logits
     role_logits_BSV = model(input_ids=role[0], attention_mask=role[1]).logits
-    unsafe_sums_B, role_sums_B = _masked_sums(unsafe_logits_BSV, unsafe[2]), _masked_sums(role_logits_BSV, role[2])
+    unsafe_sums_B, role_sums_B = masked_sums(unsafe_logits_BSV, unsafe[2]), masked_sums(role_logits_BSV, role[2])
     del unsafe_logits_BSV, role_logits_BSV
     plain_logits_BSV = model(input_ids=plain[0], attention_mask=plain[1]).logits
-    return torch.stack([role_sums_B, unsafe_sums_B, _masked_sums(plain_logits_BSV, plain[2])], dim=1).double()
+    return torch.stack([role_sums_B, unsafe_sums_B, masked_sums(plain_logits_BSV, plain[2])], dim=1).double()
 
 
-def _pad_left(samples: Sequence[EncodedSample], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+def pad_left(samples: Sequence[EncodedSample], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, attention mask and labels, [B, S]."""
     width = max(num_tokens(sample) for sample in samples)
     input_ids_BS = torch.full((len(samples), width), pad_id)
@@ -151,7 +151,7 @@ def _pad_left(samples: Sequence[EncodedSample], pad_id: int) -> tuple[Tensor, Te
     return input_ids_BS, attention_mask_BS, labels_BS
 
 
-def _masked_sums(logits_BSV: Tensor, labels_BS: Tensor) -> Tensor:
+def masked_sums(logits_BSV: Tensor, labels_BS: Tensor) -> Tensor:
     """`get_batch_logps` there, as sums [B] and not means."""
     labels_BS = labels_BS[:, 1:].clone()
     mask_BS = labels_BS != _IGNORED

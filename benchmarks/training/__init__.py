@@ -1,0 +1,1 @@
+"""Training of one character, against TRL's trainer and the released trainer's steps."""
