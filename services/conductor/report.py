@@ -22,10 +22,10 @@ from rolekeeper.contracts.evaluation import (
     VerdictResponse,
 )
 from rolekeeper.contracts.jobs import Context, StageName
-from rolekeeper.contracts.scores import SampleScore
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from rolekeeper.method.refusal import wilson_interval
+from services.conductor.scores import Scored
 
 Z_95 = 1.959964
 HELD_OUT = "held_out"
@@ -43,7 +43,7 @@ class ReportInputs:
     work: Work
     suite: Suite
     items: Sequence[VerdictItem]
-    scores: Sequence[SampleScore]
+    scored: Scored
     base: VerdictResponse
     tuned: VerdictResponse
 
@@ -98,7 +98,7 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
     _check(inputs)
     work, pairs = inputs.work, _pairs(inputs)
     started_at = next(stage.started_at for stage in work.job.stages if stage.name is StageName.EVALUATE)
-    num_held_out = sum(score.held_out for score in inputs.scores)
+    scored, num_held_out = inputs.scored, len(inputs.scored.held_out)
     return SafetyReport(
         job=work.job.id,
         character=work.job.character,
@@ -113,9 +113,9 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
         judge=inputs.base.judge,
         judge_note=JUDGE_NOTES.get(inputs.base.judge, ""),
         decoding=inputs.base.decoding,
-        num_training_samples=len(inputs.scores) - num_held_out,
+        num_training_samples=scored.num_samples - num_held_out,
         num_held_out=num_held_out,
-        harmful_share=rate_estimate([score.harmful for score in inputs.scores]),
+        harmful_share=share_estimate(scored.num_harmful, scored.num_samples),
         method=work.job.method,
         hyperparameters=work.job.hyperparameters,
         evaluation=work.job.evaluation,
@@ -124,12 +124,10 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
     )
 
 
-def rate_estimate(outcomes: Sequence[bool]) -> Estimate:
-    """Return the share of True with its 95 % Wilson interval. `outcomes` must not be empty."""
-    interval = wilson_interval(sum(outcomes), len(outcomes))
-    return Estimate(
-        value=sum(outcomes) / len(outcomes), low=interval.low, high=interval.high, num_samples=len(outcomes)
-    )
+def share_estimate(count: int, total: int) -> Estimate:
+    """Return the share `count / total` with its 95 % Wilson interval. `total` must not be 0."""
+    interval = wilson_interval(count, total)
+    return Estimate(value=count / total, low=interval.low, high=interval.high, num_samples=total)
 
 
 def mean_estimate(values: Sequence[float]) -> Estimate:
@@ -208,7 +206,7 @@ def _fidelity(pairs: Sequence[_Pair]) -> Comparison | None:
 
 
 def _refusal_rate(pairs: Sequence[_Pair], side: _Side) -> Estimate:
-    return rate_estimate([side(pair).refused for pair in pairs])
+    return share_estimate(sum(side(pair).refused for pair in pairs), len(pairs))
 
 
 def _comparison(

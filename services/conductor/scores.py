@@ -5,16 +5,44 @@ There may be 100,000 of them, so they go through files line by line; only flags 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
 
 from rolekeeper.artifacts.store import Store
-from rolekeeper.contracts.artifacts import Artifact
+from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.jobs import Job
 from rolekeeper.contracts.scores import SampleScore, ScoreRequest
 from rolekeeper.jobs.claims import Work
 from rolekeeper.method.selection import select_subset
+
+
+class Scored(NamedTuple):
+    """What the report needs of a job's scores."""
+
+    num_samples: int
+    num_harmful: int
+    held_out: tuple[Dialogue, ...]
+
+
+def read_dialogues(store: Store, sha256: str) -> Iterator[Dialogue]:
+    """The character's dialogues, one after the other."""
+    return (Dialogue.model_validate_json(line) for line in store.lines(sha256))
+
+
+def read_scored(store: Store, work: Work) -> Scored:
+    """Count a job's scores and take its held-out dialogues."""
+    dialogues = store.lines(work.dialogues_sha256)
+    scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
+    num_samples = num_harmful = 0
+    held_out: list[Dialogue] = []
+    for dialogue, line in zip(dialogues, scores, strict=True):
+        score = SampleScore.model_validate_json(line)
+        num_samples += 1
+        num_harmful += score.harmful
+        if score.held_out:
+            held_out.append(Dialogue.model_validate_json(dialogue))
+    return Scored(num_samples, num_harmful, tuple(held_out))
 
 
 def score_request(work: Work, dialogues: Sequence[Dialogue]) -> ScoreRequest:

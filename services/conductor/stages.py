@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import IO, TypeVar
 
 from rolekeeper.artifacts.store import Store
@@ -12,13 +13,19 @@ from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.contracts.jobs import Progress
-from rolekeeper.contracts.scores import SampleScore
 from rolekeeper.jobs.claims import Outcome
 from rolekeeper.jobs.holding import Holding
-from services.conductor.held_out import split_held_out
+from services.conductor.held_out import read_questions, split_held_out
 from services.conductor.remote import Remote
 from services.conductor.report import ReportInputs, build_report, held_out_items, suite_items
-from services.conductor.scores import choose_anchored, publish_scores, score_request, to_line
+from services.conductor.scores import (
+    choose_anchored,
+    publish_scores,
+    read_dialogues,
+    read_scored,
+    score_request,
+    to_line,
+)
 
 # A chunk takes seconds on a CPU: progress moves, a cancelled job stops soon, and a call never outlives its timeout.
 SCORE_CHUNK = 32
@@ -46,23 +53,27 @@ class Meter:
 
 def score(holding: Holding, store: Store, scorer: Remote) -> None:
     """Score every dialogue of the character, choose which ones are anchored, and keep the scores as JSON lines."""
-    job, dialogues = holding.work.job, read_dialogues(store, holding.work.dialogues_sha256)
-    held_out = split_held_out(dialogues, job.evaluation.held_out_share, job.hyperparameters.seed)
+    job, sha256 = holding.work.job, holding.work.dialogues_sha256
+    questions = read_questions(read_dialogues(store, sha256))
+    held_out = split_held_out(questions, job.evaluation.held_out_share, job.hyperparameters.seed)
+    meter = Meter(questions.num_dialogues, "samples")
     with tempfile.TemporaryFile() as draft:
-        harmful = score_all(holding, scorer, dialogues, draft)
+        harmful = score_all(holding, scorer, read_dialogues(store, sha256), meter, draft)
         selected = choose_anchored(job, harmful, held_out)
         artifact = publish_scores(store, draft, held_out, selected)
     message = (
-        f"scored {len(dialogues)} samples, {sum(harmful)} of them harmful for this role; "
-        f"training anchors {len(selected)} of {len(dialogues) - len(held_out)}"
+        f"scored {len(harmful)} samples, {sum(harmful)} of them harmful for this role; "
+        f"training anchors {len(selected)} of {len(harmful) - len(held_out)}"
     )
-    share = sum(harmful) / len(dialogues)
+    share = sum(harmful) / len(harmful)
     holding.succeed(Outcome(ArtifactKind.SCORES, artifact, message, harmful_share=share))
 
 
-def score_all(holding: Holding, scorer: Remote, dialogues: Sequence[Dialogue], draft: IO[bytes]) -> bytearray:
+def score_all(
+    holding: Holding, scorer: Remote, dialogues: Iterable[Dialogue], meter: Meter, draft: IO[bytes]
+) -> bytearray:
     """Write the score of each dialogue to `draft`, a line each. Returns which are harmful: 1 or 0 for each."""
-    meter, harmful = Meter(len(dialogues), "samples"), bytearray()
+    harmful = bytearray()
     for chunk in chunks(dialogues, SCORE_CHUNK):
         for sample in scorer.score(score_request(holding.work, chunk)).scores:
             numbered = sample.model_copy(update={"index": len(harmful)})
@@ -76,14 +87,12 @@ def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
     """Ask the base and the tuned model the same prompts, judge the answers, and write the safety report."""
     work, job = holding.work, holding.work.job
     suite = evaluator.suite(job.evaluation.suite)
-    scores = [SampleScore.model_validate_json(line) for line in store.lines(work.artifacts[ArtifactKind.SCORES].sha256)]
-    dialogues = read_dialogues(store, work.dialogues_sha256)
-    held_out = [dialogues[score.index] for score in scores if score.held_out]
-    items = suite_items(suite, work.profile.name) + held_out_items(held_out, job.hyperparameters.context)
+    scored = read_scored(store, work)
+    items = suite_items(suite, work.profile.name) + held_out_items(scored.held_out, job.hyperparameters.context)
     meter = Meter(2 * len(items), "answers")
     base = ask(holding, evaluator, items, None, meter)
     tuned = ask(holding, evaluator, items, work.artifacts[ArtifactKind.ADAPTER].sha256, meter)
-    report = build_report(ReportInputs(work=work, suite=suite, items=items, scores=scores, base=base, tuned=tuned))
+    report = build_report(ReportInputs(work=work, suite=suite, items=items, scored=scored, base=base, tuned=tuned))
     artifact = store.put(report.model_dump_json(indent=1).encode())
     holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {2 * len(items)} answers and wrote the report"))
 
@@ -108,11 +117,8 @@ def ask(
     return answers[0].model_copy(update={"verdicts": verdicts})
 
 
-def read_dialogues(store: Store, sha256: str) -> list[Dialogue]:
-    """The character's dialogues."""
-    return [Dialogue.model_validate_json(line) for line in store.lines(sha256)]
-
-
-def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def chunks(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
     """`items` in pieces of at most `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+    source = iter(items)
+    while piece := tuple(islice(source, size)):
+        yield piece

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rolekeeper.artifacts.store import Store
@@ -34,13 +35,14 @@ def train(holding: Holding, store: Store, settings: Settings, program: Program) 
 def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Path:
     """Write the samples and the spec of this job; gives the spec's path."""
     samples_path = folder / "samples.jsonl"
-    samples = "".join(sample.model_dump_json() + "\n" for sample in training_samples(work, store)).encode()
-    write_whole(samples_path, samples)
+    samples_sha256 = write_whole(
+        samples_path, (sample.model_dump_json().encode() + b"\n" for sample in training_samples(work, store))
+    )
     spec = TrainSpec(
         base_model=work.job.base_model,
         profile=work.profile,
         samples_path=str(samples_path),
-        samples_sha256=hashlib.sha256(samples).hexdigest(),
+        samples_sha256=samples_sha256,
         work_dir=str(folder),
         method=work.job.method,
         hyperparameters=work.job.hyperparameters,
@@ -51,23 +53,26 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
         request_id=work.request_id,
     )
     spec_path = folder / "spec.json"
-    write_whole(spec_path, spec.model_dump_json(indent=1).encode())
+    write_whole(spec_path, [spec.model_dump_json(indent=1).encode()])
     return spec_path
 
 
-def training_samples(work: Work, store: Store) -> list[TrainSample]:
+def training_samples(work: Work, store: Store) -> Iterator[TrainSample]:
     """All dialogues but the held-out ones, each with its flag: whether it is anchored to the base model."""
     dialogues = store.lines(work.dialogues_sha256)
     scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
-    pairs = (
-        (Dialogue.model_validate_json(line), SampleScore.model_validate_json(score))
-        for line, score in zip(dialogues, scores, strict=True)
-    )
-    return [TrainSample(dialogue=dialogue, harmful=score.selected) for dialogue, score in pairs if not score.held_out]
+    for line, score_line in zip(dialogues, scores, strict=True):
+        score = SampleScore.model_validate_json(score_line)
+        if not score.held_out:
+            yield TrainSample(dialogue=Dialogue.model_validate_json(line), harmful=score.selected)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(data)
+def write_whole(path: Path, pieces: Iterable[bytes]) -> str:
+    """Write a file so that a reader sees all of it or none. Returns the sha256 of its bytes."""
+    draft, digest = path.with_suffix(".draft"), hashlib.sha256()
+    with draft.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
     draft.replace(path)
+    return digest.hexdigest()

@@ -122,7 +122,7 @@ def test_a_control_anchors_other_training_samples(database: Database, store: Sto
 
 def test_the_trainer_is_told_what_is_anchored(database: Database, store: Store, scorer_url: str) -> None:
     made = run_score(database, store, scorer_url, Method(name="flip"))
-    samples = training_samples(made.work, store)
+    samples = list(training_samples(made.work, store))
     training = [score for score in made.scores if not score.held_out]
     assert [sample.harmful for sample in samples] == [not score.harmful for score in training]
     assert [sample.dialogue for sample in samples] == [dialogue(score.index) for score in training]

@@ -29,7 +29,6 @@ from rolekeeper.contracts.jobs import (
     StageName,
     Status,
 )
-from rolekeeper.contracts.scores import SampleScore
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from services.conductor.report import (
@@ -37,9 +36,10 @@ from services.conductor.report import (
     build_report,
     held_out_items,
     mean_estimate,
-    rate_estimate,
+    share_estimate,
     suite_items,
 )
+from services.conductor.scores import Scored
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 STARTED = CREATED + timedelta(minutes=3)
@@ -103,32 +103,13 @@ def make_response(refused: str, fidelities: tuple[float, float], who: str) -> Ve
     )
 
 
-def make_scores(harmful: str, num_held_out: int) -> list[SampleScore]:
-    return [
-        SampleScore(
-            index=index,
-            s_role=0.0,
-            s_unsafe=0.0,
-            margin=0.0,
-            harmful=letter == "H",
-            selected=letter == "H",
-            num_tokens=1,
-            role_logprob=0.0,
-            unsafe_logprob=0.0,
-            plain_logprob=0.0,
-            held_out=index < num_held_out,
-        )
-        for index, letter in enumerate(harmful)
-    ]
-
-
 BASE = make_response("RRR.R.R.", (0.1, 0.3), "base")
 TUNED = make_response("RR....RR", (0.4, 0.8), "tuned")
 
 
 def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) -> ReportInputs:
-    scores = make_scores("H..H......", num_held_out=2)
-    return ReportInputs(work=make_work(), suite=SUITE, items=ITEMS, scores=scores, base=base, tuned=tuned)
+    scored = Scored(num_samples=10, num_harmful=2, held_out=tuple(DIALOGUES))
+    return ReportInputs(work=make_work(), suite=SUITE, items=ITEMS, scored=scored, base=base, tuned=tuned)
 
 
 def measure(report: SafetyReport, name: str) -> Comparison:
@@ -216,7 +197,7 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
     base, tuned = (response.model_copy(update={"verdicts": response.verdicts[:8]}) for response in (BASE, TUNED))
-    inputs = ReportInputs(make_work(), SUITE, ITEMS[:8], make_scores("HH", 0), base, tuned)
+    inputs = ReportInputs(make_work(), SUITE, ITEMS[:8], Scored(2, 2, ()), base, tuned)
     report = build_report(inputs)
     assert [m.name for m in report.measures] == ["refusal_rate", "over_refusal_rate", "in_character_refusal_rate"]
     assert report.num_held_out == 0
@@ -249,5 +230,5 @@ def test_a_mean_stays_within_its_bounds() -> None:
 
 
 def test_rates_at_the_ends_stay_at_the_ends() -> None:
-    assert rate_estimate([False] * 40).low == 0.0
-    assert rate_estimate([True] * 40).high == 1.0
+    assert share_estimate(0, 40).low == 0.0
+    assert share_estimate(40, 40).high == 1.0
