@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Request, Response
 from gateway.conditional import is_current, not_modified
 from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, ResourcesDep, SessionDep
 from gateway.documents import DOWNLOAD_ERRORS, JOB_EXAMPLES
+from gateway.method_files import keep_method_files
 from rolekeeper.contracts.jobs import Job, JobCreate, StageName
 from rolekeeper.contracts.problems import ErrorItem, Page
 from rolekeeper.errors import UnknownBaseModel
@@ -32,7 +33,8 @@ def create_job(
     """Queue a job: score the dialogues, train the adapter, evaluate it. Follow it at `Location`."""
     _check_base_model(resources, new.base_model)
     request_id: str = request.state.request_id
-    job = service.create_job(session, caller, new, request_id)
+    files = keep_method_files(session, resources.store, caller, new.method)
+    job = service.create_job(session, caller, new, request_id, files)
 
     def send_hint() -> None:
         resources.hints.send(StageName.SCORE, job.id, request_id)

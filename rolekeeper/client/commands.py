@@ -17,6 +17,7 @@ from rolekeeper.client.session import Exit, Session, open_session
 from rolekeeper.client.tables import jobs_table, report_table, scores_table, summary_tables
 from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
 from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, Status
+from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, JobCancelled, StageFailed
 
@@ -148,9 +149,11 @@ def job_create(character: str, training: Training) -> JobCreate:
     """
     given = {name: value for name, value in asdict(training).items() if value is not None}
     base_model = given.pop("base_model")
-    method = {name: value for name, value in given.items() if name in Method.model_fields}
+    method: dict[str, object] = {name: value for name, value in given.items() if name in Method.model_fields}
     if "method" in given:
         method["name"] = given.pop("method")
+    options = {name: value for name, value in given.items() if name in MethodOptions.model_fields}
+    method |= {"options": options} if options else {}
     hyperparameters = {name: value for name, value in given.items() if name in Hyperparameters.model_fields}
     body: dict[str, object] = {"character": character, "base_model": base_model}
     body |= {"method": method} if method else {}

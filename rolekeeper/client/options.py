@@ -32,8 +32,16 @@ class Training:
         str, typer.Option(envvar="ROLEKEEPER_BASE_MODEL", help="Alias of a base model of the deployment")
     ] = "smollm2-135m-aligned"
     method: Annotated[
-        str | None, typer.Option(help="sarft; sft for no anchor; random, flip or all for anchors as controls")
+        str | None,
+        typer.Option(
+            help="sarft; sft for no anchor; random, flip, all, seal or bi_selection for other anchors; "
+            "seal_filter, sppft or vaccine for other defences"
+        ),
     ] = None
+    safe_file: Annotated[
+        str | None, typer.Option(help="Uploaded file of safe answers, for seal, seal_filter and bi_selection")
+    ] = None
+    harmful_file: Annotated[str | None, typer.Option(help="Uploaded file of harmful answers, for bi_selection")] = None
     turns: Annotated[str | None, typer.Option(help="last or all: which responses of a dialogue are scored")] = None
     prompt_set: Annotated[str | None, typer.Option(help="append or paper_v2: wording of the unsafe prompt")] = None
     margin: Annotated[float | None, typer.Option(help="Harmful if s_unsafe > s_role + margin")] = None

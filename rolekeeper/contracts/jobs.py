@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.contracts.problems import Contract
 
 
@@ -40,7 +41,6 @@ class Context(StrEnum):
     ROLE = "role"
 
 
-MethodName = Literal["sarft", "sft", "random", "flip", "all"]
 Turns = Literal["last", "all"]
 
 
@@ -49,6 +49,9 @@ class Method(Contract):
 
     `sarft` anchors the harmful subset and `sft` nothing. Three controls show what the choice is worth: `random` anchors
     as many samples as are harmful, drawn by the seed from all of them; `flip` those that are not harmful; `all` all.
+    `seal` and `bi_selection` anchor as many as are harmful too, chosen by gradients and files of their own.
+    Three methods have no anchor: `seal_filter` leaves out what SEAL would anchor, `sppft` trains no safety layer, and
+    `vaccine` trains under the worst shift of the attention outputs.
     """
 
     name: MethodName = "sarft"
@@ -59,8 +62,9 @@ class Method(Contract):
     )
     prompt_set: Literal["append", "paper_v2"] = "append"
     margin: float = Field(default=0.0, ge=-10, le=10, description="A sample is harmful if s_unsafe > s_role + margin")
-    kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term; unused by sft")
+    kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term; unused without an anchor")
     kl_direction: Literal["reverse", "forward"] = "reverse"
+    options: MethodOptions = MethodOptions()
 
 
 class Hyperparameters(Contract):

@@ -15,11 +15,19 @@ from rolekeeper.contracts.problems import Contract
 class TrainSample(Contract):
     """One line of the training data: a dialogue and whether it is in the subset that is anchored to the base model.
 
-    That is the harmful subset, unless the method is one of the controls.
+    That is the harmful subset, unless the method is one of the controls. Methods that choose in training take only its
+    size from here.
     """
 
     dialogue: Dialogue
     harmful: bool = False
+
+
+class DataFile(Contract):
+    """A JSONL of dialogues beside the training data."""
+
+    path: str
+    sha256: str
 
 
 class TrainSpec(Contract):
@@ -30,6 +38,8 @@ class TrainSpec(Contract):
     samples_path: str = Field(description="JSONL of TrainSample")
     samples_sha256: str
     work_dir: str = Field(description="Folder for checkpoints and results; a run resumes from what it finds there")
+    safe: DataFile | None = Field(default=None, description="What method.options.safe_file names")
+    harmful: DataFile | None = Field(default=None, description="What method.options.harmful_file names")
     method: Method = Method()
     hyperparameters: Hyperparameters = Hyperparameters()
     models_path: str | None = Field(default=None, description="Allow-list of base models; the packaged one if absent")
@@ -47,6 +57,8 @@ class TrainResult(Contract):
     adapter_bytes: int
     base_digest: str
     num_steps: int
+    num_selected: int = Field(description="Samples that were anchored to the base model")
+    num_samples: int = Field(description="Samples that were trained on")
     first_loss: float
     last_loss: float
     losses: tuple[float, ...]

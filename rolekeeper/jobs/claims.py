@@ -6,7 +6,9 @@ older attempt changes nothing and gets `ClaimLost`. All times are Postgres's own
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import func, select, update
@@ -35,13 +37,17 @@ class Claim(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Everything that a worker needs to know about the job it claimed."""
+    """Everything that a worker needs to know about the job it claimed.
+
+    `files` are the digests of the dialogues that the method's options name, by option.
+    """
 
     job: Job
     profile: RoleProfile
     dialogues_sha256: str
     artifacts: dict[ArtifactKind, Artifact]
     request_id: str | None
+    files: Mapping[str, str] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -96,6 +102,8 @@ def read_work(session: Session, held: Claim) -> Work:
         dialogues_sha256=character.dialogues_sha256,
         artifacts={kind: artifact for kind, artifact in found.items() if artifact is not None},
         request_id=job.request_id,
+        # Jobs from before there were such files have none.
+        files=job.options.get("files", {}),
     )
 
 

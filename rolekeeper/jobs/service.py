@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sqlalchemy import func
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent, Status
+from rolekeeper.contracts.methods import FileOption
 from rolekeeper.contracts.problems import Page
 from rolekeeper.errors import Conflict, Unauthorized
 from rolekeeper.jobs import repository
@@ -113,15 +115,21 @@ def list_characters(session: Session, owner: str, after: str | None, limit: int)
     return to_page(owned_page(session, CharacterRow, owner, after, limit), repository.to_character)
 
 
-def create_job(session: Session, owner: str, new: JobCreate, request_id: str | None) -> Job:
-    """Queue a job. The first stage waits for a hint, or for the sweeper. Raises NotFound for an unknown character."""
+def create_job(
+    session: Session, owner: str, new: JobCreate, request_id: str | None, files: Mapping[FileOption, str] | None = None
+) -> Job:
+    """Queue a job. The first stage waits for a hint, or for the sweeper. Raises NotFound for an unknown character.
+
+    `files` are the digests of what the method's options name, checked and in the artifact store.
+    """
     owned_row(session, CharacterRow, owner, new.character)
     row = JobRow(
         id=repository.new_id("job"),
         owner=owner,
         character_id=new.character,
         base_model=new.base_model,
-        options=new.model_dump(mode="json", include={"method", "hyperparameters", "evaluation"}),
+        options=new.model_dump(mode="json", include={"method", "hyperparameters", "evaluation"})
+        | {"files": dict(files or {})},
         status=Status.QUEUED,
         request_id=request_id,
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+_NOTHING_YET = ("sft", "sppft", "vaccine", "seal", "seal_filter", "bi_selection")
+
 
 def select_subset(method: str, harmful: Sequence[bool], seed: int) -> list[bool]:
     """Return for each training sample whether it is anchored, given which ones RDS calls harmful.
 
     `sarft` takes the harmful ones, `sft` none, `flip` the others, `all` every one, and `random` as many as are harmful.
+    Methods without an anchor take none, and nor do those that choose in training, by gradients.
     The same arguments always give the same subset. Raises ValueError on any other name.
     """
     if method == "sarft":
@@ -21,7 +24,7 @@ def select_subset(method: str, harmful: Sequence[bool], seed: int) -> list[bool]
         return select_random(harmful, seed)
     if method == "flip":
         return select_flip(harmful)
-    if method in ("all", "sft"):
+    if method in ("all", *_NOTHING_YET):
         return [method == "all"] * len(harmful)
     raise ValueError(f"there is no selection {method!r}")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
+from rolekeeper.contracts.methods import SELECTED_IN_TRAINING, FileOption
 from rolekeeper.contracts.scores import SampleScore
-from rolekeeper.contracts.training import TrainSample, TrainSpec
+from rolekeeper.contracts.training import DataFile, TrainSample, TrainSpec
 from rolekeeper.errors import StageInterrupted
 from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
@@ -27,7 +28,10 @@ def train(holding: Holding, store: Store, settings: Settings, program: Program) 
     artifact = store.put_file(Path(result.adapter_path))
     if artifact.sha256 != result.adapter_sha256:
         raise StageInterrupted("the adapter changed while it was stored", code="storage_corrupt")
-    message = f"trained {result.num_steps} steps, loss {result.first_loss:.3f} to {result.last_loss:.3f}"
+    message = (
+        f"trained {result.num_steps} steps on {result.num_samples} samples, {result.num_selected} of them anchored, "
+        f"loss {result.first_loss:.3f} to {result.last_loss:.3f}"
+    )
     holding.succeed(Outcome(ArtifactKind.ADAPTER, artifact, message))
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -44,6 +48,8 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
         samples_path=str(samples_path),
         samples_sha256=samples_sha256,
         work_dir=str(folder),
+        safe=method_file(work, store, "safe_file"),
+        harmful=method_file(work, store, "harmful_file"),
         method=work.job.method,
         hyperparameters=work.job.hyperparameters,
         models_path=None if settings.models is None else str(settings.models),
@@ -61,10 +67,19 @@ def training_samples(work: Work, store: Store) -> Iterator[TrainSample]:
     """All dialogues but the held-out ones, each with its flag: whether it is anchored to the base model."""
     dialogues = store.lines(work.dialogues_sha256)
     scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
+    # What chooses in training needs to know how many are harmful, and nothing is selected yet.
+    chosen_later = work.job.method.name in SELECTED_IN_TRAINING
     for line, score_line in zip(dialogues, scores, strict=True):
         score = SampleScore.model_validate_json(score_line)
         if not score.held_out:
-            yield TrainSample(dialogue=Dialogue.model_validate_json(line), harmful=score.selected)
+            flag = score.harmful if chosen_later else score.selected
+            yield TrainSample(dialogue=Dialogue.model_validate_json(line), harmful=flag)
+
+
+def method_file(work: Work, store: Store, option: FileOption) -> DataFile | None:
+    """The dialogues that an option of the method names, where the store has them; none if it names none."""
+    sha256 = work.files.get(option)
+    return None if sha256 is None else DataFile(path=str(store.path(sha256).absolute()), sha256=sha256)
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> str:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
-from rolekeeper.contracts.jobs import Hyperparameters
+from rolekeeper.contracts.jobs import Hyperparameters, Method
+from rolekeeper.lm.forward import unwrap
 from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.load import BaseModelUnusable
+from rolekeeper.method.sppft import safety_layers
 
 PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 """Named one by one: serving engines need the names, and must never meet an embedding or the output head."""
+
+
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 @contextlib.contextmanager
@@ -39,6 +45,17 @@ def fresh_adapter(base: PreTrainedModel, hyper: Hyperparameters) -> Iterator[Pef
         yield policy.eval()
     finally:
         policy.unload()
+
+
+def freeze(policy: PeftModel, method: Method) -> None:
+    """Take from training the layers that a method leaves as they are: `sppft` the safety layers, the others none."""
+    if method.name != "sppft":
+        return
+    layers = safety_layers(unwrap(policy).config.get_text_config().num_hidden_layers)
+    for name, weight in policy.named_parameters():
+        found = _LAYER.search(name)
+        if found and int(found[1]) in layers:
+            weight.requires_grad_(False)
 
 
 def _check_projections(base: PreTrainedModel) -> None:

@@ -55,16 +55,32 @@ _ANCHORED = """\
 By {name} on {num_samples} dialogues: cross-entropy on all of them, and {direction} KL divergence to
 the base model, weighted {kl_weight}, on {subset}."""
 
-_NAMES = {"sarft": "SaRFT (arXiv 2502.20968)", "random": "a control", "flip": "a control", "all": "a control"}
+_NAMES = {
+    "sarft": "SaRFT (arXiv 2502.20968)",
+    "random": "a control",
+    "flip": "a control",
+    "all": "a control",
+    "seal": "RBO with the selection of SEAL (arXiv 2410.07471)",
+    "bi_selection": "RBO with Bi-Selection (arXiv 2404.01099)",
+}
 
 _SUBSETS = {
     "sarft": "the {num_anchored} of them that are more likely under the unsafe prompt than\nunder the role prompt",
     "random": "{num_anchored} of them that were drawn at random, as many as are harmful for the role",
     "flip": "the {num_anchored} of them that are not harmful for the role",
     "all": "all {num_anchored} of them",
+    "seal": "the {num_anchored} of them that go least with safe answers",
+    "bi_selection": "the {num_anchored} of them whose gradients are nearest to those of harmful answers",
 }
 
 _SFT = "By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, without a safety anchor."
+
+_UNANCHORED = {
+    "sft": "",
+    "seal_filter": " What goes least with\nsafe answers was left out before, as SEAL (arXiv 2410.07471) does.",
+    "sppft": " The safety layers were\nnot trained, as in SPPFT (arXiv 2408.17003).",
+    "vaccine": " The attention outputs\nwere shifted against it in every step, as in Vaccine (arXiv 2402.01109).",
+}
 
 _LOAD = """\
 ```python
@@ -115,8 +131,8 @@ def render_card(
 
 def _how(spec: TrainSpec, data: TrainingData) -> str:
     method, num_samples = spec.method, len(data.samples)
-    if method.name == "sft":
-        return _SFT.format(num_samples=num_samples)
+    if method.name in _UNANCHORED:
+        return _SFT.format(num_samples=num_samples) + _UNANCHORED[method.name]
     return _ANCHORED.format(
         name=_NAMES[method.name],
         num_samples=num_samples,

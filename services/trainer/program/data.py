@@ -9,11 +9,13 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.jobs import Context, Hyperparameters
+from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.encode import EncodedSample, Encoder
@@ -22,12 +24,18 @@ from rolekeeper.method.prompts import build_contexts
 from services.trainer.program.failures import BadData
 from services.trainer.program.spec import explain
 
+Line = TypeVar("Line", bound=Contract)
+
 
 class TrainingData(NamedTuple):
-    """Encoded samples, and which of them are in the harmful subset, in the order of the file."""
+    """Encoded samples, and which of them are in the harmful subset, in the order of the file.
+
+    `chosen` are the lines, from 0, that a method anchored or left out by its own choice, if it made one.
+    """
 
     samples: tuple[EncodedSample, ...]
     harmful: tuple[bool, ...]
+    chosen: tuple[int, ...] | None = None
 
 
 class GlobalBatch(NamedTuple):
@@ -39,6 +47,11 @@ class GlobalBatch(NamedTuple):
 
 def read_samples(path: Path, sha256: str) -> list[TrainSample]:
     """Read a JSONL of TrainSample whose bytes have the digest `sha256`. Raises BadData, which names the line."""
+    return read_lines(path, sha256, TrainSample)
+
+
+def read_lines(path: Path, sha256: str, kind: type[Line]) -> list[Line]:
+    """Read a JSONL of some contract whose bytes have the digest `sha256`. Raises BadData, which names the line."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -49,7 +62,7 @@ def read_samples(path: Path, sha256: str) -> list[TrainSample]:
     samples = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            samples.append(TrainSample.model_validate_json(line))
+            samples.append(kind.model_validate_json(line))
         except ValidationError as error:
             raise BadData(f"{path}, line {number}: {explain(error)}") from error
     if not samples:
@@ -65,16 +78,24 @@ def system_prompt(spec: TrainSpec) -> str:
 
 def encode_samples(samples: Sequence[TrainSample], loaded: LoadedModel, spec: TrainSpec) -> TrainingData:
     """Turn samples into token ids for the base model. Raises BadData, which names the line."""
+    encoded = encode_dialogues([sample.dialogue for sample in samples], loaded, spec, spec.samples_path)
+    return TrainingData(encoded, tuple(sample.harmful for sample in samples))
+
+
+def encode_dialogues(
+    dialogues: Sequence[Dialogue], loaded: LoadedModel, spec: TrainSpec, path: str
+) -> tuple[EncodedSample, ...]:
+    """Turn dialogues, the lines of `path`, into token ids. Raises BadData, which names the line."""
     hyper = spec.hyperparameters
     encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
     system = system_prompt(spec)
     encoded = []
-    for number, sample in enumerate(samples, start=1):
+    for number, dialogue in enumerate(dialogues, start=1):
         try:
-            encoded.append(encoder.encode(system, sample.dialogue.messages))
+            encoded.append(encoder.encode(system, dialogue.messages))
         except RolekeeperError as error:
-            raise BadData(f"{spec.samples_path}, line {number}: {error.message}") from error
-    return TrainingData(tuple(encoded), tuple(sample.harmful for sample in samples))
+            raise BadData(f"{path}, line {number}: {error.message}") from error
+    return tuple(encoded)
 
 
 def count_steps(num_samples: int, hyper: Hyperparameters) -> int:

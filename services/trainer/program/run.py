@@ -13,7 +13,7 @@ from rolekeeper.contracts.training import TrainResult, TrainSpec
 from rolekeeper.lm.catalog import ModelEntry, find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
 from rolekeeper.lm.memory import release_memory
-from services.trainer.program.adapter import fresh_adapter
+from services.trainer.program.adapter import freeze, fresh_adapter
 from services.trainer.program.checkpoint import Checkpoints, run_digest
 from services.trainer.program.data import count_steps, encode_samples, read_samples
 from services.trainer.program.durable import scratch_folder, take_folder
@@ -21,6 +21,7 @@ from services.trainer.program.engine import TorchEngine
 from services.trainer.program.loop import train
 from services.trainer.program.meter import Report
 from services.trainer.program.save import find_result, save_adapter, save_weights
+from services.trainer.program.selectors.choose import choose_samples
 from services.trainer.program.spec import spec_digest
 
 
@@ -58,10 +59,13 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         catalog = load_catalog(Path(spec.models_path) if spec.models_path else None)
         loaded = resident.load(find_entry(catalog, spec.base_model), Path(spec.cache_dir) if spec.cache_dir else None)
         data = encode_samples(samples, loaded, spec)
-        checkpoints = Checkpoints(work_dir, run_digest(spec_digest(spec), loaded.digest), spec.checkpoint_seconds)
+        name = run_digest(spec_digest(spec), loaded.digest)
+        data = choose_samples(spec, loaded, data, name, report)
+        checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds)
         with scratch_folder(work_dir) as folder:
             with fresh_adapter(loaded.model, hyper) as policy:
-                engine = TorchEngine(policy, hyper, count_steps(len(samples), hyper))
+                freeze(policy, spec.method)
+                engine = TorchEngine(policy, hyper, count_steps(len(data.samples), hyper))
                 losses = train(policy, engine, data, spec, checkpoints, report)
                 save_weights(policy, folder)
             result = save_adapter(spec, loaded, data, losses, folder)

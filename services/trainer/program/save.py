@@ -105,6 +105,8 @@ def save_adapter(
         adapter_bytes=tar.stat().st_size,
         base_digest=loaded.digest,
         num_steps=len(losses),
+        num_selected=sum(data.harmful),
+        num_samples=len(data.samples),
         first_loss=losses[0],
         last_loss=losses[-1],
         losses=losses,
@@ -175,7 +177,7 @@ def _base_model(loaded: LoadedModel, merged_sha256: str | None) -> dict[str, Any
 
 
 def _data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
-    return {
+    content = {
         "sha256": spec.samples_sha256,
         "num_samples": len(data.samples),
         "num_selected": sum(data.harmful),
@@ -183,6 +185,11 @@ def _data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
         "num_shortened": sum(sample.dropped_messages > 0 for sample in data.samples),
         "system_prompt": system_prompt(spec),
     }
+    if data.chosen is not None:
+        # Lines of the training data, from 0: anchored, or with seal_filter left out.
+        content["chosen"] = list(data.chosen)
+    files = {"safe": spec.safe, "harmful": spec.harmful}
+    return content | {f"{name}_sha256": file.sha256 for name, file in files.items() if file is not None}
 
 
 def _training(spec: TrainSpec, losses: tuple[float, ...]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,7 +13,16 @@ from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.failures import BadSpec
 
 # They say where, how often and for whom, and change nothing in the adapter. The data is named by its sha256.
-_WITHOUT_EFFECT = {"work_dir", "samples_path", "models_path", "cache_dir", "request_id", "checkpoint_seconds"}
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "work_dir": True,
+    "samples_path": True,
+    "models_path": True,
+    "cache_dir": True,
+    "request_id": True,
+    "checkpoint_seconds": True,
+    "safe": {"path"},
+    "harmful": {"path"},
+}
 
 
 def read_spec(path: Path) -> TrainSpec:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from tests.integration.gateway.calls import create_character, create_job, problem_of
+from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.jobs import StageName
+from rolekeeper.jobs.claims import claim, read_work
+from tests.integration.gateway.calls import LINE, create_character, create_job, problem_of, upload
 
 
 def test_created(client: TestClient) -> None:
@@ -30,7 +35,11 @@ def test_created(client: TestClient) -> None:
         ({"character": "char_0"}, 404, "char_0"),
         ({"character": "a\0"}, 422, "can't be stored"),
         ({"hyperparameters": {"epochs": 0}}, 422, "/hyperparameters/epochs"),
-        ({"method": {"name": "dpo"}}, 422, "/method/name must be 'sarft', 'sft', 'random', 'flip' or 'all'"),
+        ({"method": {"name": "dpo"}}, 422, "/method/name must be 'sarft', 'sft', 'random', 'flip', 'all'"),
+        ({"method": {"name": "seal"}}, 422, "/method/options/safe_file is missing: seal needs"),
+        ({"method": {"name": "bi_selection"}}, 422, "/method/options/safe_file is missing: bi_selection needs"),
+        ({"method": {"options": {"harmful_file": "file_0"}}}, 422, "/method/options/harmful_file is not used by sarft"),
+        ({"method": {"name": "seal", "options": {"safe_file": "file_0"}}}, 404, "file_0"),
         ({"typo": 1}, 422, "/typo"),
     ],
 )
@@ -38,6 +47,33 @@ def test_bad_order(client: TestClient, change: dict[str, Any], status: int, word
     body = {"character": create_character(client), "base_model": "smollm2-135m", **change}
     assert words in problem_of(client.post("/v1/jobs", json=body), status).detail
     assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_method_gets_its_files_as_canonical_dialogues(client: TestClient, store_dir: Path, app: FastAPI) -> None:
+    safe = upload(client, LINE + b"\n\n" + LINE).json()["id"]
+    harmful = upload(client, LINE).json()["id"]
+    method = {"name": "bi_selection", "options": {"safe_file": safe, "harmful_file": harmful}}
+    body = {"character": create_character(client), "base_model": "smollm2-135m", "method": method}
+    response = client.post("/v1/jobs", json=body)
+    assert response.status_code == 202, response.text
+    assert response.json()["method"]["options"]["safe_file"] == safe
+    with app.state.resources.database.transaction() as session:
+        held = claim(session, response.json()["id"], StageName.SCORE, "tests", 30.0)
+        assert held is not None
+        files = read_work(session, held).files
+    assert {option: len(list(Store(store_dir).lines(sha256))) for option, sha256 in files.items()} == {
+        "safe_file": 2,
+        "harmful_file": 1,
+    }
+
+
+def test_two_halves_need_two_dialogues(client: TestClient) -> None:
+    file = upload(client, LINE).json()["id"]
+    method = {"name": "bi_selection", "options": {"safe_file": file, "harmful_file": file}}
+    body = {"character": create_character(client), "base_model": "smollm2-135m", "method": method}
+    problem = problem_of(client.post("/v1/jobs", json=body), 422)
+    assert [item.pointer for item in problem.errors] == ["/method/options/safe_file"]
+    assert "holds 1 dialogue(s); bi_selection needs at least 2" in problem.detail
 
 
 def test_etag(client: TestClient) -> None:

@@ -14,6 +14,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from rolekeeper.contracts.jobs import Method
+from rolekeeper.contracts.methods import MethodName
 from rolekeeper.lm.forward import collate, project, response_hidden
 from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
 from rolekeeper.method.rbo import KlDirection
@@ -21,6 +22,8 @@ from services.trainer.program.data import GlobalBatch, TrainingData
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.objectives.step import StepLoss, add_up, micro_batches, sample_length
 from services.trainer.program.reference import Reference
+
+_UNANCHORED: frozenset[MethodName] = frozenset({"sft", "seal_filter", "sppft", "vaccine"})
 
 
 class KlTerm(NamedTuple):
@@ -32,7 +35,7 @@ class KlTerm(NamedTuple):
 
 def kl_term(method: Method) -> KlTerm:
     """`sft` is `sarft` without the anchor; the controls differ from `sarft` in the samples that are anchored."""
-    return KlTerm(0.0 if method.name == "sft" else method.kl_weight, KlDirection(method.kl_direction))
+    return KlTerm(0.0 if method.name in _UNANCHORED else method.kl_weight, KlDirection(method.kl_direction))
 
 
 class RboLoss:

@@ -19,6 +19,11 @@ def test_by_hand() -> None:
     assert sum(select_subset("random", harmful, 0)) == 1
 
 
+@pytest.mark.parametrize("method", ["sppft", "vaccine", "seal", "seal_filter", "bi_selection"])
+def test_what_is_not_anchored_or_chosen_later_is_not_chosen_here(method: str) -> None:
+    assert select_subset(method, [True, False], 0) == [False, False]
+
+
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(ValueError, match="no selection 'half'"):
         select_subset("half", [True], 0)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel
-from services.trainer.program.adapter import PROJECTIONS, fresh_adapter
+from services.trainer.program.adapter import PROJECTIONS, freeze, fresh_adapter
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, PEFT_ASKS_BY_AN_OLD_NAME
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
@@ -44,3 +45,14 @@ def test_a_base_model_without_the_projections_is_refused() -> None:
         fresh_adapter(base, HYPERPARAMETERS),
     ):
         pass
+
+
+def test_sppft_trains_no_safety_layer(loaded: LoadedModel) -> None:
+    """Of two layers the first is the safety layer."""
+    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
+        freeze(policy, Method(name="sft"))
+        every = [name for name, weight in policy.named_parameters() if weight.requires_grad]
+        freeze(policy, Method(name="sppft"))
+        trained = [name for name, weight in policy.named_parameters() if weight.requires_grad]
+    assert trained == [name for name in every if ".layers.0." not in name]
+    assert len(trained) == len(every) // 2

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from rolekeeper.contracts.characters import RoleProfile
-from rolekeeper.contracts.jobs import Context, Method, MethodName
+from rolekeeper.contracts.jobs import Context, Method
+from rolekeeper.contracts.methods import MethodName
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.card import render_card
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, load_data, make_spec
@@ -69,3 +70,18 @@ def test_a_name_can_not_break_the_card(tiny_folder: Path, loaded: LoadedModel) -
     spec = make_spec(tiny_folder, profile=RoleProfile(name="Kee\n---\nper {x}", profile="p"))
     card = render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
     assert "# Kee --- per {x}\n" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("seal", "RBO with the selection of SEAL"),
+        ("bi_selection", "nearest to those of harmful answers"),
+        ("seal_filter", "left out before, as SEAL"),
+        ("sppft", "safety layers were\nnot trained"),
+        ("vaccine", "attention outputs\nwere shifted"),
+    ],
+)
+def test_other_methods_say_what_they_do(tiny_folder: Path, loaded: LoadedModel, name: MethodName, words: str) -> None:
+    spec = make_spec(tiny_folder, method=Method(name=name))
+    assert words in render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)

@@ -12,7 +12,8 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from rolekeeper.contracts.jobs import Hyperparameters, Method, MethodName, Progress
+from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
+from rolekeeper.contracts.methods import MethodName
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.rbo import KlDirection

@@ -1,0 +1,1 @@
+"""Choosing samples by gradients, before the first step: the scorer runs the model forward only."""
