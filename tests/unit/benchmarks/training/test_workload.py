@@ -18,7 +18,7 @@ SMALL = Shape(role=700, question=Spread(12, 0.4), response=Spread(9, 0.5))
 def test_rows_hold_the_share_and_the_order_of_our_first_epoch(tiny_catalog: Path) -> None:
     loaded = load_base(find_entry(load_catalog(tiny_catalog), "tiny"), device="cpu")
     rows = make_rows(make_workload(loaded.tokenizer, SMALL, num_samples=10), share=0.4)
-    samples, flags = rows.data
+    samples, flags = rows.data.samples, rows.data.harmful
     assert sum(flags) == 4
     flagged = [sample for sample, flag in zip(samples, flags, strict=True) if flag]
     assert rows.flagged_response_tokens == sum(len(sample.response_ids) for sample in flagged)
