@@ -70,6 +70,11 @@ class Method(Contract):
 class Hyperparameters(Contract):
     """Numbers of the training run."""
 
+    training: Literal["lora", "full"] = Field(
+        default="lora",
+        description="What is trained: a LoRA adapter; or all weights, which makes a whole model, needs about 16 bytes "
+        "of memory for each, and wants a far lower learning rate (1e-5 to 5e-5)",
+    )
     epochs: int = Field(default=3, ge=1, le=50)
     batch_size: int = Field(default=16, ge=1, le=256, description="Samples per optimizer step")
     learning_rate: float = Field(default=2e-4, gt=0, le=1)

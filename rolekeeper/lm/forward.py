@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.batch import token_budget_batches
@@ -80,8 +80,13 @@ def response_hidden(model: nn.Module, batch: Batch) -> Tensor:
 def project(model: nn.Module, hidden_TD: Tensor) -> Tensor:
     """Return the logits [T, V] of hidden states, in the dtype of the model, as the model's own forward gives them."""
     causal = unwrap(model)
-    logits_TV: Tensor = causal.get_output_embeddings()(hidden_TD)
-    softcap = getattr(causal.config, "final_logit_softcapping", None)
+    return apply_head(causal.get_output_embeddings(), causal.config, hidden_TD)
+
+
+def apply_head(head: nn.Module, config: PreTrainedConfig, hidden_TD: Tensor) -> Tensor:
+    """Return the logits [T, V] of hidden states by an output head, softcapped as the config of its model says."""
+    logits_TV: Tensor = head(hidden_TD)
+    softcap = getattr(config, "final_logit_softcapping", None)
     return logits_TV if softcap is None else torch.tanh(logits_TV / softcap) * softcap
 
 

@@ -83,7 +83,7 @@ def load_base(entry: ModelEntry, device: str | None = None, cache_dir: Path | No
     folder = _find_folder(entry)
     digest = _digest(_files(folder, entry))
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             model, tokenizer = _read(folder, entry, dtype, cache_dir)
     except _LOADING_ERRORS as error:
         raise BaseModelUnusable(f"base model {entry.alias!r} can't be loaded from {folder}: {error}") from error
@@ -201,7 +201,8 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own on stderr."""
     was_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

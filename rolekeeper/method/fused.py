@@ -1,11 +1,12 @@
 """CE and KL of RBO from hidden states, with their gradients in the forward pass: logits exist for a few rows at a time.
 
-Shapes: T response tokens of a micro-batch, flat, F those of flagged samples, C rows of a chunk, D hidden, V vocabulary.
+Shapes: T response tokens of a micro-batch, flat, F those of flagged samples, P those of the others, C rows of a chunk,
+D hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -25,13 +26,15 @@ class Anchor(NamedTuple):
     """The KL term of the flagged samples of a micro-batch.
 
     `rows_F` are their rows in T; `reference_FD` the reference's last hidden states there; `weights_F` what each token's
-    KL counts in the loss (lambda / tokens of its sample / samples of the global batch).
+    KL counts in the loss (lambda / tokens of its sample / samples of the global batch). `project` is the reference's
+    own output head, where training moves the policy's.
     """
 
     rows_F: Tensor
     reference_FD: Tensor
     weights_F: Tensor
     direction: KlDirection
+    project: Project | None = None
 
 
 class FusedLoss(NamedTuple):
@@ -43,47 +46,84 @@ class FusedLoss(NamedTuple):
 
 
 def fused_rbo(
-    project: Project, hidden_TD: Tensor, labels_T: Tensor, ce_weight: float, anchor: Anchor | None = None
+    project: Project,
+    hidden_TD: Tensor,
+    labels_T: Tensor,
+    ce_weight: float,
+    anchor: Anchor | None = None,
+    head: Sequence[Tensor] = (),
 ) -> FusedLoss:
-    """Return ce_weight * sum CE + sum_F weight * KL. The gradient goes to `hidden_TD` only: the head is frozen.
+    """Return ce_weight * sum CE + sum_F weight * KL. Gradients go to `hidden_TD`, and to `head`: the weights that
+    `project` uses and that are trained, none of them where the head is frozen.
 
     With z the logits, p = softmax(z) of the policy and q of the reference, the gradients by z are p - onehot for CE,
     p (log p - log q - KL) for KL(p || q) and p - q for KL(q || p). Each chunk's gradient is taken to the hidden states
     while its logits are there, as in Liger-Kernel's fused linear losses (arXiv 2410.10989, section 3.2).
     Naive twin: `rbo_loss` of `rolekeeper.method.rbo`, with `ce_sum`, `token_kl` and `kl_sum` on all logits at once.
     """
-    terms = _Fused.apply(hidden_TD, project, labels_T, ce_weight, anchor)  # type: ignore[no-untyped-call]
+    terms = _Fused.apply(hidden_TD, project, labels_T, ce_weight, anchor, *head)  # type: ignore[no-untyped-call]
     return FusedLoss(*cast(tuple[Tensor, Tensor, Tensor], terms))
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_TD: Tensor, project: Project, labels_T: Tensor, ce_weight: float, anchor: Anchor | None
+        ctx: Any,
+        hidden_TD: Tensor,
+        project: Project,
+        labels_T: Tensor,
+        ce_weight: float,
+        anchor: Anchor | None,
+        *head: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         grad_TD = torch.empty_like(hidden_TD)
+        outer = _Head(project, head)
         ce = kl = hidden_TD.new_zeros((), dtype=torch.float32)
         flagged_T = torch.zeros(len(labels_T), dtype=torch.bool, device=labels_T.device)
         if anchor is not None:
             flagged_T[anchor.rows_F] = True
+            reference_project = anchor.project or project
             parts = zip(*(part.split(CHUNK_ROWS) for part in anchor[:3]), strict=True)
             for rows_C, reference_CD, weights_C in parts:
-                reference_CV = torch.log_softmax(project(reference_CD).float(), dim=-1)
-                part = _Chunk(project, hidden_TD[rows_C], labels_T[rows_C], ce_weight)
+                reference_CV = torch.log_softmax(reference_project(reference_CD).float(), dim=-1)
+                part = _Chunk(outer, hidden_TD[rows_C], labels_T[rows_C], ce_weight)
                 anchored = part.anchored(reference_CV, weights_C, anchor.direction)
                 grad_TD[rows_C], ce, kl = anchored.grad_CD, ce + anchored.ce_sum, kl + anchored.weighted_kl
-        for rows_C in torch.nonzero(~flagged_T).flatten().split(CHUNK_ROWS):
-            plain = _Chunk(project, hidden_TD[rows_C], labels_T[rows_C], ce_weight).plain()
+        rows_P = torch.nonzero(~flagged_T).flatten()
+        for rows_C in rows_P.split(CHUNK_ROWS) if len(rows_P) else ():
+            plain = _Chunk(outer, hidden_TD[rows_C], labels_T[rows_C], ce_weight).plain()
             grad_TD[rows_C], ce = plain.grad_CD, ce + plain.ce_sum
-        ctx.save_for_backward(grad_TD)
+        ctx.save_for_backward(grad_TD, *(sums.to(weight.dtype) for sums, weight in zip(outer.grads, head, strict=True)))
         ctx.mark_non_differentiable(ce, kl)
         return ce_weight * ce + kl, ce, kl
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_sums: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_TD,) = ctx.saved_tensors
-        return grad * grad_TD, None, None, None, None
+        grad_TD, *head_grads = ctx.saved_tensors
+        return grad * grad_TD, None, None, None, None, *(grad * head_grad for head_grad in head_grads)
+
+
+class _Head:
+    """The output head, and how a gradient by logits goes back through it; those of its weights add up."""
+
+    def __init__(self, project: Project, head: Sequence[Tensor]) -> None:
+        self._project = project
+        self._weights = head
+        self.grads = [torch.zeros_like(weight, dtype=torch.float32) for weight in head]
+
+    def forward(self, hidden_CD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden states as a leaf, and their logits [C, V]."""
+        with torch.enable_grad():
+            leaf_CD = hidden_CD.detach().requires_grad_()
+            return leaf_CD, self._project(leaf_CD)
+
+    def back(self, leaf_CD: Tensor, logits_CV: Tensor, grad_CV: Tensor) -> Tensor:
+        """Return the gradient by the hidden states."""
+        grad_CD, *grads = torch.autograd.grad(logits_CV, (leaf_CD, *self._weights), grad_CV.to(logits_CV.dtype))
+        for sums, grad in zip(self.grads, grads, strict=True):
+            sums.add_(grad)
+        return grad_CD
 
 
 class _Terms(NamedTuple):
@@ -95,10 +135,9 @@ class _Terms(NamedTuple):
 class _Chunk:
     """A few rows: logits once, and what follows from them, overwriting as it goes."""
 
-    def __init__(self, project: Project, hidden_CD: Tensor, labels_C: Tensor, ce_weight: float) -> None:
-        with torch.enable_grad():
-            self._hidden_CD = hidden_CD.detach().requires_grad_()
-            self._logits_CV = project(self._hidden_CD)
+    def __init__(self, head: _Head, hidden_CD: Tensor, labels_C: Tensor, ce_weight: float) -> None:
+        self._head = head
+        self._hidden_CD, self._logits_CV = head.forward(hidden_CD)
         self._labels_C1 = labels_C.unsqueeze(-1)
         self._ce_weight = ce_weight
         self._policy_CV = torch.log_softmax(self._logits_CV.detach().float(), dim=-1)
@@ -127,5 +166,4 @@ class _Chunk:
     def _pull(self, grad_CV: Tensor) -> Tensor:
         """The gradient by the hidden states, of p-like terms in `grad_CV` and of -onehot."""
         grad_CV.scatter_add_(-1, self._labels_C1, grad_CV.new_full(self._labels_C1.shape, -self._ce_weight))
-        (grad_CD,) = torch.autograd.grad(self._logits_CV, self._hidden_CD, grad_CV.to(self._logits_CV.dtype))
-        return grad_CD
+        return self._head.back(self._hidden_CD, self._logits_CV, grad_CV)

@@ -14,6 +14,7 @@ from rolekeeper.lm.forward import unwrap
 from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.load import BaseModelUnusable
 from rolekeeper.method.sppft import safety_layers
+from services.trainer.program.policy import Policy
 
 PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 """Named one by one: serving engines need the names, and must never meet an embedding or the output head."""
@@ -47,7 +48,7 @@ def fresh_adapter(base: PreTrainedModel, hyper: Hyperparameters) -> Iterator[Pef
         policy.unload()
 
 
-def freeze(policy: PeftModel, method: Method) -> None:
+def freeze(policy: Policy, method: Method) -> None:
     """Take from training the layers that a method leaves as they are: `sppft` the safety layers, the others none."""
     if method.name != "sppft":
         return

@@ -1,4 +1,4 @@
-"""The model card of an adapter."""
+"""The model card of an adapter, or of a whole model."""
 
 from __future__ import annotations
 
@@ -48,6 +48,50 @@ Engines that serve many adapters need a rank limit of at least {rank} (vLLM: `--
 - Safe answers are made more likely by the training, and are not promised. See the safety report of the job: it compares
   refusal, over-refusal and role fidelity of the base model and of this adapter, with intervals.
 - The adapter fits the base model named above and no other. The character may say what is not true.
+- The license is that of the base model. The dialogues that it was trained on may carry terms of their own.
+"""
+
+_MODEL_CARD = """\
+---
+base_model: {base_model}
+base_model_relation: finetune
+library_name: transformers
+pipeline_tag: text-generation
+license: {license}
+tags:
+- roleplay
+- {method}
+---
+
+# {name}
+
+`{base_model}` with all of its weights trained to play the character {name}, made with Rolekeeper.
+
+## How it was trained
+
+{how}
+
+| hyperparameter | value |
+| --- | --- |
+{rows}
+
+Losses, digests of the base model and of the data, and the system prompt are in `MANIFEST.json`.
+
+## How to load it
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("<this folder>")
+tokenizer = AutoTokenizer.from_pretrained("<this folder>")
+```
+{context}
+
+## Limits
+
+- Safe answers are made more likely by the training, and are not promised. See the safety report of the job: it compares
+  refusal, over-refusal and role fidelity of the base model and of this model, with intervals.
+- It was trained from base weights with the digest `{base_digest}`. The character may say what is not true.
 - The license is that of the base model. The dialogues that it was trained on may carry terms of their own.
 """
 
@@ -113,20 +157,28 @@ def render_card(
 ) -> str:
     """Return the README.md of an adapter; `merged_sha256` is that of the adapter inside the base model, if any."""
     hyper = spec.hyperparameters
-    in_role = hyper.context is Context.ROLE
-    return _CARD.format(
-        base_model=entry.public_id,
-        license=entry.license.lower(),
-        method=spec.method.name,
-        name=" ".join(spec.profile.name.split()),
-        how=_how(spec, data),
-        rows=_rows([*hyper.model_dump(mode="json").items()]),
-        load=_load(entry, base_digest, merged_sha256),
-        rank=hyper.lora_rank,
-        context="It was trained with the role profile as system prompt: serve it with the same."
-        if in_role
+    load = _load(entry, base_digest, merged_sha256)
+    return _CARD.format(**_facts(spec, entry, data), load=load, rank=hyper.lora_rank)
+
+
+def render_model_card(spec: TrainSpec, entry: ModelEntry, data: TrainingData, base_digest: str) -> str:
+    """Return the README.md of a model whose weights were all trained."""
+    return _MODEL_CARD.format(**_facts(spec, entry, data), base_digest=base_digest)
+
+
+def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData) -> dict[str, str]:
+    hyper = spec.hyperparameters
+    return {
+        "base_model": entry.public_id,
+        "license": entry.license.lower(),
+        "method": spec.method.name,
+        "name": " ".join(spec.profile.name.split()),
+        "how": _how(spec, data),
+        "rows": _rows([*hyper.model_dump(mode="json").items()]),
+        "context": "It was trained with the role profile as system prompt: serve it with the same."
+        if hyper.context is Context.ROLE
         else "It was trained with an empty system turn: the character is in the weights.",
-    )
+    }
 
 
 def _how(spec: TrainSpec, data: TrainingData) -> str:

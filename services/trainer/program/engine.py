@@ -6,14 +6,14 @@ The loop sees `backward`, `step`, `state` and `load_state` only: an engine over 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
-from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from rolekeeper.contracts.jobs import Hyperparameters
+from services.trainer.program.policy import Policy, trained_weights
 
 MAX_GRAD_NORM = 1.0
 
@@ -26,10 +26,15 @@ class StepInfo(NamedTuple):
 
 
 class TorchEngine:
-    """AdamW without weight decay on the adapter's weights, linear warm-up, then linear decay to zero."""
+    """AdamW without weight decay on the trained weights, linear warm-up, then linear decay to zero.
 
-    def __init__(self, policy: PeftModel, hyper: Hyperparameters, num_steps: int) -> None:
-        self._weights = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
+    Where weights are not fp32 (all weights of a bf16 model), AdamW moves fp32 copies, rounded after each step:
+    a step is smaller than what bf16 can tell apart.
+    """
+
+    def __init__(self, policy: Policy, hyper: Hyperparameters, num_steps: int) -> None:
+        self._rounded = trained_weights(policy)
+        self._weights = {name: _fp32(weight) for name, weight in self._rounded.items()}
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=hyper.learning_rate, weight_decay=0.0)
         self._peak = hyper.learning_rate
         self._num_steps = num_steps
@@ -43,11 +48,15 @@ class TorchEngine:
     def step(self) -> StepInfo:
         """Clip the gradients to MAX_GRAD_NORM, move the weights, and drop the gradients."""
         rate = self._peak * rate_share(self._step, self._num_steps, self._num_warmup)
+        for name, weight in self._copies():
+            weight.grad = None if (grad := self._rounded[name].grad) is None else grad.float()
+            self._rounded[name].grad = None
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self._weights.values(), MAX_GRAD_NORM))
         if math.isfinite(grad_norm):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             self._optimizer.step()
+            self._round()
             self._step += 1
         self._optimizer.zero_grad(set_to_none=True)
         return StepInfo(grad_norm, rate)
@@ -73,6 +82,21 @@ class TorchEngine:
                     "exp_avg": tensors[f"exp_avg.{name}"].to(weight),
                     "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(weight),
                 }
+        self._round()
+
+    def _copies(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, weight in self._weights.items():
+            if weight is not self._rounded[name]:
+                yield name, weight
+
+    def _round(self) -> None:
+        with torch.no_grad():
+            for name, weight in self._copies():
+                self._rounded[name].copy_(weight)
+
+
+def _fp32(weight: nn.Parameter) -> nn.Parameter:
+    return weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
 
 
 def rate_share(step: int, num_steps: int, num_warmup: int) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 
-from peft import PeftModel
-
 from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.checkpoint import Checkpoints
 from services.trainer.program.data import TrainingData, count_steps, global_batches
@@ -14,10 +12,11 @@ from services.trainer.program.engine import TorchEngine
 from services.trainer.program.meter import Meter, Report
 from services.trainer.program.objectives.choose import objective_of
 from services.trainer.program.objectives.step import diverged
+from services.trainer.program.policy import Policy
 
 
 def train(
-    policy: PeftModel,
+    policy: Policy,
     engine: TorchEngine,
     data: TrainingData,
     spec: TrainSpec,
@@ -29,13 +28,14 @@ def train(
     Raises Diverged at the first loss or gradient that is not finite, before it can reach the weights.
     """
     hyper = spec.hyperparameters
+    # Before a checkpoint moves the weights: an objective may need the model as it was.
+    objective = objective_of(policy, data, spec)
     losses: list[float] = []
     restored = checkpoints.restore()
     if restored is not None:
         losses.extend(restored.losses)
         engine.load_state(len(losses), restored.tensors)
     meter = Meter(count_steps(len(data.samples), hyper), len(losses), report)
-    objective = objective_of(policy, data, spec)
     for batch in global_batches(len(data.samples), hyper, first_step=len(losses)):
         started_at = time.monotonic()
         step_loss = objective.backward(engine, batch)

@@ -1,18 +1,23 @@
-"""What the reference model, the policy with its adapter off, makes of the flagged samples.
+"""What the reference model, the policy as it was before training, makes of the flagged samples.
 
 Shapes: F response tokens of flagged samples, flat, D hidden.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
-from rolekeeper.lm.forward import response_states, unwrap
+from rolekeeper.lm.forward import apply_head, response_states, unwrap
+from rolekeeper.method.fused import Project
 from services.trainer.program.data import TrainingData
+from services.trainer.program.policy import Policy, trains_all_weights
 
 MAX_BYTES = 1 << 30
 
@@ -22,28 +27,42 @@ class Reference:
 
     The reference never changes, so they are computed once for all epochs where they fit into `max_bytes`: exact, and
     smaller than logits by V / D. All at once, in the order of the file, so that a run that resumes has the same ones.
+
+    Under an adapter the reference is the policy with its adapter off. Where all weights are trained there is none to go
+    back to: then all states are computed here, before the first step, and the output head is copied (a head that is
+    tied to the embedding moves).
     """
 
-    def __init__(
-        self, policy: PeftModel, data: TrainingData, max_batch_tokens: int, max_bytes: int = MAX_BYTES
-    ) -> None:
+    def __init__(self, policy: Policy, data: TrainingData, max_batch_tokens: int, max_bytes: int = MAX_BYTES) -> None:
         self._policy = policy
         self._data = data
         self._max_batch_tokens = max_batch_tokens
         self._max_bytes = max_bytes
         self._kept: dict[int, Tensor] | None = None
+        self.project: Project | None = None
+        """The output head for the states; None where it is the policy's own."""
+        if trains_all_weights(policy):
+            self._keep()
+            model = unwrap(policy)
+            head = copy.deepcopy(model.get_output_embeddings()).requires_grad_(False)
+            self.project = partial(apply_head, head, model.config)
 
     def states(self, flagged: Sequence[int]) -> Tensor:
         """Return the states [F, D] of some flagged samples, one after the other in the order given."""
         if self._kept is None:
-            every = [index for index, harmful in enumerate(self._data.harmful) if harmful]
-            self._kept = dict(zip(every, self._compute(every), strict=True)) if self._fits(every) else {}
+            self._keep()
         if not self._kept:
             return torch.cat(self._compute(flagged))
         return torch.cat([self._kept[index] for index in flagged])
 
+    def _keep(self) -> None:
+        every = [index for index, harmful in enumerate(self._data.harmful) if harmful]
+        must_fit = trains_all_weights(self._policy)
+        self._kept = dict(zip(every, self._compute(every), strict=True)) if must_fit or self._fits(every) else {}
+
     def _compute(self, indices: Sequence[int]) -> list[Tensor]:
-        with self._policy.disable_adapter():
+        off = self._policy.disable_adapter() if isinstance(self._policy, PeftModel) else contextlib.nullcontext()
+        with off:
             return response_states(
                 self._policy, [self._data.samples[index] for index in indices], self._max_batch_tokens
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import torch
@@ -15,12 +15,14 @@ from rolekeeper.lm.load import LoadedModel, load_base
 from rolekeeper.lm.memory import release_memory
 from services.trainer.program.adapter import freeze, fresh_adapter
 from services.trainer.program.checkpoint import Checkpoints, run_digest
-from services.trainer.program.data import count_steps, encode_samples, read_samples
+from services.trainer.program.data import TrainingData, count_steps, encode_samples, read_samples
 from services.trainer.program.durable import scratch_folder, take_folder
 from services.trainer.program.engine import TorchEngine
+from services.trainer.program.full import free_weights, publish_model, save_model
 from services.trainer.program.loop import train
 from services.trainer.program.meter import Report
-from services.trainer.program.save import find_result, save_adapter, save_weights
+from services.trainer.program.policy import Policy
+from services.trainer.program.save import checked_logits, find_result, save_adapter, save_weights
 from services.trainer.program.selectors.choose import choose_samples
 from services.trainer.program.spec import spec_digest
 
@@ -63,14 +65,45 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         data = choose_samples(spec, loaded, data, name, report)
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds)
         with scratch_folder(work_dir) as folder:
-            with fresh_adapter(loaded.model, hyper) as policy:
-                freeze(policy, spec.method)
-                engine = TorchEngine(policy, hyper, count_steps(len(data.samples), hyper))
-                losses = train(policy, engine, data, spec, checkpoints, report)
-                save_weights(policy, folder)
-            result = save_adapter(spec, loaded, data, losses, folder)
+            run = Run(spec, loaded, data, checkpoints, report)
+            result = _train_adapter(run, folder) if hyper.training == "lora" else _train_full(run, resident, folder)
         checkpoints.clear()
         return result
+
+
+class Run(NamedTuple):
+    """What a run works with."""
+
+    spec: TrainSpec
+    loaded: LoadedModel
+    data: TrainingData
+    checkpoints: Checkpoints
+    report: Report
+
+    def train(self, policy: Policy) -> tuple[float, ...]:
+        """Train the policy to the end; gives the losses."""
+        hyper = self.spec.hyperparameters
+        freeze(policy, self.spec.method)
+        engine = TorchEngine(policy, hyper, count_steps(len(self.data.samples), hyper))
+        return train(policy, engine, self.data, self.spec, self.checkpoints, self.report)
+
+
+def _train_adapter(run: Run, folder: Path) -> TrainResult:
+    with fresh_adapter(run.loaded.model, run.spec.hyperparameters) as policy:
+        losses = run.train(policy)
+        save_weights(policy, folder)
+    return save_adapter(run.spec, run.loaded, run.data, losses, folder)
+
+
+def _train_full(run: Run, resident: Resident, folder: Path) -> TrainResult:
+    base_TV = checked_logits(run.loaded.model, run.data)
+    try:
+        policy = free_weights(run.loaded.model, run.spec.hyperparameters)
+        losses = run.train(policy)
+        save_model(policy, run.loaded, folder)
+    finally:
+        resident.forget()
+    return publish_model(run.spec, run.loaded, run.data, base_TV, losses, folder)
 
 
 def make_deterministic(num_threads: int) -> None:

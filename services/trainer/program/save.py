@@ -1,10 +1,14 @@
-"""From trained weights to one tar: PEFT layout, a check that the adapter works, a manifest, and the result."""
+"""From trained weights to one tar: PEFT layout, a check that the adapter works, a manifest, and the result.
+
+The model that `training: full` makes is completed in `full.py` and published here.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +17,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from peft import __version__ as peft_version
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from rolekeeper import __version__
 from rolekeeper.contracts.jobs import Hyperparameters
@@ -26,6 +31,7 @@ from services.trainer.program.card import render_card
 from services.trainer.program.data import TrainingData, system_prompt
 from services.trainer.program.durable import publish_file, scratch_folder, sha256_of, write_json
 from services.trainer.program.failures import BadSpec, Diverged
+from services.trainer.program.policy import Policy
 from services.trainer.program.spec import spec_digest
 
 RESULT = "result.json"
@@ -33,11 +39,13 @@ RESULT = "result.json"
 _MANIFEST = "MANIFEST.json"
 _WEIGHTS = "adapter_model.safetensors"
 _CHECKED_SAMPLES = 4
+_NO_DIFFERENCE = 1e-9
+"""Of logits. A token whose embedding was all zeros has moved by any step, if by nothing that counts."""
 _WEIGHT_NAME = re.compile(r"base_model\.model\..+\.lora_[AB]\.weight")
 
 
 class Effect(NamedTuple):
-    """What the written adapter does to the base model when plain PEFT loads it. The difference is of logits."""
+    """What the written weights do to the base model when its own library loads them. The difference is of logits."""
 
     num_samples: int
     max_difference: float
@@ -60,21 +68,31 @@ def check_effect(loaded: LoadedModel, data: TrainingData, folder: Path) -> Effec
 
     Raises Diverged if they are not finite, BadSpec if they are the same.
     """
-    samples = data.samples[:_CHECKED_SAMPLES]
-    batch = collate(samples, pad_id=0, device=loaded.device)
+    base_TV = checked_logits(loaded.model, data)
     with torch.no_grad():
-        base_TV = response_logits(loaded.model, batch)
         policy = PeftModel.from_pretrained(loaded.model, str(folder))
         try:
-            tuned_TV = response_logits(policy.eval(), batch)
+            tuned_TV = checked_logits(policy.eval(), data)
         finally:
             policy.unload()
+    return measure_effect(base_TV, tuned_TV, data)
+
+
+def checked_logits(model: Policy, data: TrainingData) -> Tensor:
+    """Return the response logits [T, V] of the few samples that a check looks at."""
+    batch = collate(data.samples[:_CHECKED_SAMPLES], pad_id=0, device=model.device)
+    with torch.no_grad():
+        return response_logits(model, batch)
+
+
+def measure_effect(base_TV: Tensor, tuned_TV: Tensor, data: TrainingData) -> Effect:
+    """Compare checked logits. Raises Diverged if they are not finite, BadSpec if they are the same."""
     difference = float((tuned_TV.float() - base_TV.float()).abs().max())
     if not tuned_TV.isfinite().all():
-        raise Diverged("the trained adapter gives logits that are not finite: lower learning_rate")
-    if difference == 0.0:
-        raise BadSpec("the trained adapter changes nothing: raise learning_rate or epochs")
-    return Effect(len(samples), difference)
+        raise Diverged("the trained weights give logits that are not finite: lower learning_rate")
+    if difference < _NO_DIFFERENCE:
+        raise BadSpec("the training changes nothing: raise learning_rate or epochs")
+    return Effect(len(data.samples[:_CHECKED_SAMPLES]), difference)
 
 
 def save_adapter(
@@ -87,23 +105,32 @@ def save_adapter(
     card = render_card(spec, loaded.entry, data, loaded.digest, merged)
     (folder / "README.md").write_text(card, encoding="utf-8")
     manifest = {
+        "base_model": describe_base(loaded, merged),
+        "data": describe_data(spec, data),
+        "training": describe_training(spec, losses),
+        "effect": {"loaded_by": f"peft {peft_version}", **effect._asdict()},
+    }
+    return publish(spec, loaded.digest, losses, manifest, folder)
+
+
+def publish(
+    spec: TrainSpec, base_digest: str, losses: tuple[float, ...], manifest: Mapping[str, Any], folder: Path
+) -> TrainResult:
+    """Write the manifest beside the files that it names, pack the folder, and publish tar and result in work_dir."""
+    facts = {
         "format": 1,
         "product": {"name": "rolekeeper", "version": __version__},
         "spec_digest": spec_digest(spec),
-        "base_model": _base_model(loaded, merged),
-        "data": _data(spec, data),
-        "training": _training(spec, losses),
-        "effect": {"loaded_by": f"peft {peft_version}", **effect._asdict()},
         "files": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
-    write_json(folder / _MANIFEST, manifest)
+    write_json(folder / _MANIFEST, {**manifest, **facts})
     work_dir = Path(spec.work_dir).absolute()
     tar = _publish_tar(folder, work_dir)
     result = TrainResult(
         adapter_path=str(tar),
         adapter_sha256=sha256_of(tar),
         adapter_bytes=tar.stat().st_size,
-        base_digest=loaded.digest,
+        base_digest=base_digest,
         num_steps=len(losses),
         num_selected=sum(data.harmful),
         num_samples=len(data.samples),
@@ -163,7 +190,8 @@ def adapter_config(hyper: Hyperparameters, entry: ModelEntry) -> dict[str, Any]:
     }
 
 
-def _base_model(loaded: LoadedModel, merged_sha256: str | None) -> dict[str, Any]:
+def describe_base(loaded: LoadedModel, merged_sha256: str | None = None) -> dict[str, Any]:
+    """The base model in a manifest."""
     content = {
         "alias": loaded.entry.alias,
         "public_id": loaded.entry.public_id,
@@ -176,7 +204,8 @@ def _base_model(loaded: LoadedModel, merged_sha256: str | None) -> dict[str, Any
     return content
 
 
-def _data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
+def describe_data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
+    """The training data in a manifest."""
     content = {
         "sha256": spec.samples_sha256,
         "num_samples": len(data.samples),
@@ -192,7 +221,8 @@ def _data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
     return content | {f"{name}_sha256": file.sha256 for name, file in files.items() if file is not None}
 
 
-def _training(spec: TrainSpec, losses: tuple[float, ...]) -> dict[str, Any]:
+def describe_training(spec: TrainSpec, losses: tuple[float, ...]) -> dict[str, Any]:
+    """What was done, in a manifest."""
     return {
         "method": spec.method.model_dump(mode="json"),
         "hyperparameters": spec.hyperparameters.model_dump(mode="json"),
@@ -205,10 +235,10 @@ def _training(spec: TrainSpec, losses: tuple[float, ...]) -> dict[str, Any]:
 
 
 def _publish_tar(folder: Path, work_dir: Path) -> Path:
-    """Pack the folder: the same files give the same bytes."""
+    """Pack the folder: the same files give the same bytes. PAX is plain USTAR unless a file is larger than 8 GiB."""
     with scratch_folder(work_dir) as scratch:
         packed = scratch / "adapter.tar"
-        with tarfile.open(packed, "w", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
             for path in sorted(folder.iterdir()):
                 member = tarfile.TarInfo(path.name)
                 member.size = path.stat().st_size

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from peft import PeftModel
-
 from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.data import TrainingData
 from services.trainer.program.objectives.rbo import RboLoss, kl_term
 from services.trainer.program.objectives.step import Objective
 from services.trainer.program.objectives.vaccine import VaccineLoss
+from services.trainer.program.policy import Policy
 
 
-def objective_of(policy: PeftModel, data: TrainingData, spec: TrainSpec) -> Objective:
+def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objective:
     """Return what the steps of this run minimise."""
     if spec.method.name == "vaccine":
         return VaccineLoss(policy, data, spec.method.options.rho, spec.max_batch_tokens)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 from rolekeeper.contracts.jobs import Method
@@ -21,6 +20,7 @@ from rolekeeper.method.rbo import KlDirection
 from services.trainer.program.data import GlobalBatch, TrainingData
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.objectives.step import StepLoss, add_up, micro_batches, sample_length
+from services.trainer.program.policy import Policy, trained_head
 from services.trainer.program.reference import Reference
 
 _UNANCHORED: frozenset[MethodName] = frozenset({"sft", "seal_filter", "sppft", "vaccine"})
@@ -41,12 +41,12 @@ def kl_term(method: Method) -> KlTerm:
 class RboLoss:
     """RBO of a policy on its training data: gradients of a global batch, micro-batch by micro-batch."""
 
-    def __init__(self, policy: PeftModel, data: TrainingData, term: KlTerm, max_batch_tokens: int) -> None:
+    def __init__(self, policy: Policy, data: TrainingData, term: KlTerm, max_batch_tokens: int) -> None:
         self._policy = policy
         self._data = data
         self._term = term
         self._max_batch_tokens = max_batch_tokens
-        self._reference = Reference(policy, data, max_batch_tokens)
+        self._reference = Reference(policy, data, max_batch_tokens) if term.weight else None
 
     def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
         """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
@@ -65,15 +65,16 @@ class RboLoss:
     def _micro_batch(self, indices: Sequence[int], num_tokens: int, num_samples: int) -> FusedLoss:
         """The micro-batch's share of the loss of a global batch with so many response tokens and samples."""
         # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
-        flagged = [index for index in indices if self._data.harmful[index]] if self._term.weight else []
-        reference_FD = self._reference.states(flagged) if flagged else None
+        flagged = [index for index in indices if self._data.harmful[index]] if self._reference else []
+        reference_FD = self._reference.states(flagged) if self._reference and flagged else None
         batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
         hidden_TD = response_hidden(self._policy, batch)
         anchor = None
-        if reference_FD is not None:
+        if self._reference and reference_FD is not None:
             flagged_B = torch.tensor([self._data.harmful[index] for index in indices], device=hidden_TD.device)
             rows_F = torch.nonzero(flagged_B[batch.sample_T]).flatten()
             tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
             weights_F = self._term.weight / (tokens_B[batch.sample_T[rows_F]] * num_samples)
-            anchor = Anchor(rows_F, reference_FD, weights_F, self._term.direction)
-        return fused_rbo(partial(project, self._policy), hidden_TD, batch.labels_T, 1 / num_tokens, anchor)
+            anchor = Anchor(rows_F, reference_FD, weights_F, self._term.direction, self._reference.project)
+        logits_of, head = partial(project, self._policy), trained_head(self._policy)
+        return fused_rbo(logits_of, hidden_TD, batch.labels_T, 1 / num_tokens, anchor, head)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from rolekeeper.lm.forward import Batch, collate, project, response_hidden, unwrap
@@ -23,12 +22,13 @@ from rolekeeper.method.vaccine import perturbations
 from services.trainer.program.data import GlobalBatch, TrainingData
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.objectives.step import StepLoss, add_up, micro_batches, sample_length
+from services.trainer.program.policy import Policy, trained_head
 
 
 class VaccineLoss:
     """The loss that is reported is that of the second pass. As released, the norm is that of one micro-batch."""
 
-    def __init__(self, policy: PeftModel, data: TrainingData, rho: float, max_batch_tokens: int) -> None:
+    def __init__(self, policy: Policy, data: TrainingData, rho: float, max_batch_tokens: int) -> None:
         self._policy = policy
         self._data = data
         self._rho = rho
@@ -65,7 +65,8 @@ class VaccineLoss:
 
     def _loss(self, batch: Batch, num_tokens: int) -> FusedLoss:
         hidden_TD = response_hidden(self._policy, batch)
-        return fused_rbo(partial(project, self._policy), hidden_TD, batch.labels_T, 1 / num_tokens)
+        logits_of, head = partial(project, self._policy), trained_head(self._policy)
+        return fused_rbo(logits_of, hidden_TD, batch.labels_T, 1 / num_tokens, head=head)
 
 
 def find_attentions(model: nn.Module) -> list[nn.Module]:

@@ -139,3 +139,45 @@ def test_a_nan_is_in_the_loss() -> None:
     with torch.no_grad():
         hidden_TD[3] = float("nan")
     assert math.isnan(fused_rbo(head(), hidden_TD, labels_T, 1.0).loss.item())
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("flagged", [[], [0, 2, 5]])
+def test_a_head_that_is_trained_gets_the_gradient_of_a_dense_fp64_reference(
+    direction: KlDirection, softcap: float | None, flagged: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "CHUNK_ROWS", 4)
+    hidden_TD, labels_T, anchor = make_case(11, flagged, direction)
+    # The reference keeps the old head; the policy's has moved.
+    anchor = anchor and anchor._replace(project=head(softcap))
+    ours: list[Tensor] = []
+    theirs: list[Tensor] = []
+    for dtype, results in ((torch.float32, ours), (torch.float64, theirs)):
+        weight_VD = torch.randn(V, D, generator=torch.Generator().manual_seed(2)).to(dtype).requires_grad_()
+        hidden = hidden_TD.detach().to(dtype).requires_grad_()
+
+        def project(rows_CD: Tensor, weight_VD: Tensor = weight_VD) -> Tensor:
+            logits_CV = rows_CD @ weight_VD.T
+            return logits_CV if softcap is None else torch.tanh(logits_CV / softcap) * softcap
+
+        if dtype == torch.float32:
+            loss = fused_rbo(project, hidden, labels_T, 0.3, anchor, [weight_VD]).loss
+        else:
+            loss = dense_with_old_head(project, hidden, labels_T, 0.3, anchor, head(softcap, dtype))
+        results.extend(torch.autograd.grad(2.0 * loss, [hidden, weight_VD]))
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert ((mine.double() - expected).norm() / expected.norm()).item() <= 1e-5
+
+
+def dense_with_old_head(
+    project: Project, hidden_TD: Tensor, labels_T: Tensor, ce_weight: float, anchor: Anchor | None, old: Project
+) -> Tensor:
+    """The naive twin where the reference has another head."""
+    loss = dense(project, hidden_TD, labels_T, ce_weight, None)
+    if anchor is None:
+        return loss
+    policy_FV = project(hidden_TD[anchor.rows_F]).log_softmax(-1)
+    reference_FV = old(anchor.reference_FD.double()).log_softmax(-1)
+    p, q = (policy_FV, reference_FV) if anchor.direction is KlDirection.REVERSE else (reference_FV, policy_FV)
+    return loss + (anchor.weights_F * (p.exp() * (p - q)).sum(-1)).sum()
