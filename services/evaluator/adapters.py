@@ -1,4 +1,4 @@
-"""Adapter tars: verified, unpacked and compared to the base model before anything loads them."""
+"""What training made, an adapter or a whole model: verified, unpacked and held against the base model first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,23 @@ from torch import nn
 from rolekeeper.artifacts.store import Store
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.load import LoadedModel
+from rolekeeper.lm.whole import own_weights
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "MANIFEST.json"
 _MAX_TEXT = 1 << 20
 _MAX_BYTES: Mapping[str, int] = {_CONFIG: _MAX_TEXT, _WEIGHTS: 4 << 30, _MANIFEST: _MAX_TEXT, "README.md": _MAX_TEXT}
 _CHUNK_BYTES = 1 << 20
+_MODEL_WEIGHTS = "model.safetensors"
+_MODEL_TEXTS = ("config.json", "generation_config.json", "README.md", _MANIFEST)
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "tokenizer.model"),
+    *("added_tokens.json", "vocab.json", "merges.txt"),
+)
+_MODEL_MAX_BYTES: Mapping[str, int] = {
+    _MODEL_WEIGHTS: 1 << 40,
+    **{name: _MAX_TEXT for name in _MODEL_TEXTS},
+    **{name: 256 << 20 for name in _TOKENIZER_FILES},
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,12 +74,21 @@ class _Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Adapter:
-    """An unpacked adapter: its folder, its config, and the base model that it was made for."""
+    """An unpacked adapter: its folder, its config, and the base model that it was made for.
+
+    Without a config it is a whole model: the base model's architecture with weights of its own, of which only they are
+    unpacked; everything else is the base model's.
+    """
 
     folder: Path
-    config: AdapterConfig
+    config: AdapterConfig | None
     base_alias: str
     base_digest: str
+
+    @property
+    def weights(self) -> Path:
+        """The file with the weights."""
+        return self.folder / (_MODEL_WEIGHTS if self.config is None else _WEIGHTS)
 
 
 class Adapters:
@@ -100,7 +121,7 @@ class Adapters:
 
 
 def unpack_adapter(path: Path, sha256: str, folder: Path) -> Adapter:
-    """Unpack a tar whose bytes have this digest, and which holds the files of an adapter and nothing else.
+    """Unpack a tar whose bytes have this digest, and which holds the files of an adapter or a model, and nothing else.
 
     Raises BadAdapter.
     """
@@ -111,15 +132,18 @@ def unpack_adapter(path: Path, sha256: str, folder: Path) -> Adapter:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 members = _check_members(tar)
-                config = AdapterConfig.model_validate_json(_read(tar, members[_CONFIG]))
+                is_model = _MODEL_WEIGHTS in members
+                config = None if is_model else AdapterConfig.model_validate_json(_read(tar, members[_CONFIG]))
                 manifest = _Manifest.model_validate_json(_read(tar, members[_MANIFEST]))
-                _copy(tar, members[_WEIGHTS], folder / _WEIGHTS)
+                adapter = Adapter(folder, config, manifest.base_model.alias, manifest.base_model.digest)
+                _copy(tar, members[adapter.weights.name], adapter.weights)
         except tarfile.TarError as error:
             raise BadAdapter(f"adapter {sha256} is not a whole tar: {error}") from error
         except ValidationError as error:
             raise BadAdapter(f"adapter {sha256} is not one that Rolekeeper made: {error}") from error
-    (folder / _CONFIG).write_text(config.model_dump_json(), encoding="utf-8")
-    return Adapter(folder, config, manifest.base_model.alias, manifest.base_model.digest)
+    if config is not None:
+        (folder / _CONFIG).write_text(config.model_dump_json(), encoding="utf-8")
+    return adapter
 
 
 def check_fit(adapter: Adapter, loaded: LoadedModel) -> None:
@@ -133,8 +157,8 @@ def check_fit(adapter: Adapter, loaded: LoadedModel) -> None:
             f"the adapter was made for base model {adapter.base_alias!r} with digest {adapter.base_digest}, but "
             f"{alias!r} here has digest {loaded.digest}; evaluate it with the base model that it was trained on"
         )
-    expected = _expected_shapes(adapter.config, loaded)
-    found = _found_shapes(adapter.folder / _WEIGHTS)
+    expected = _model_shapes(loaded) if adapter.config is None else _expected_shapes(adapter.config, loaded)
+    found = _found_shapes(adapter.weights)
     if found != expected:
         names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
         raise BadAdapter(
@@ -145,16 +169,19 @@ def check_fit(adapter: Adapter, loaded: LoadedModel) -> None:
 
 def _check_members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     members: dict[str, tarfile.TarInfo] = {}
+    is_model = any(member.name == _MODEL_WEIGHTS for member in tar)
+    max_bytes = _MODEL_MAX_BYTES if is_model else _MAX_BYTES
     for member in tar:
-        if member.name not in _MAX_BYTES or member.name in members:
+        if member.name not in max_bytes or member.name in members:
             raise BadAdapter(f"the adapter tar holds {member.name!r}, which it must not, or not twice")
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             raise BadAdapter(f"{member.name!r} in the adapter tar is not a plain file")
-        if not 0 < member.size <= _MAX_BYTES[member.name]:
-            limit = _MAX_BYTES[member.name]
+        if not 0 < member.size <= max_bytes[member.name]:
+            limit = max_bytes[member.name]
             raise BadAdapter(f"{member.name!r} in the adapter tar has {member.size} bytes; 1 to {limit} are allowed")
         members[member.name] = member
-    missing = [name for name in (_CONFIG, _WEIGHTS, _MANIFEST) if name not in members]
+    needed = (_MODEL_WEIGHTS, _MANIFEST) if is_model else (_CONFIG, _WEIGHTS, _MANIFEST)
+    missing = [name for name in needed if name not in members]
     if missing:
         raise BadAdapter(f"the adapter tar lacks {', '.join(missing)}")
     return members
@@ -183,9 +210,13 @@ def _expected_shapes(config: AdapterConfig, loaded: LoadedModel) -> dict[str, tu
     return shapes
 
 
+def _model_shapes(loaded: LoadedModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in own_weights(loaded.model).items()}
+
+
 def _found_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safe_open(path, framework="pt") as weights:
             return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise BadAdapter(f"{_WEIGHTS} in the adapter tar can't be read: {error}") from error
+        raise BadAdapter(f"{path.name} in the adapter tar can't be read: {error}") from error

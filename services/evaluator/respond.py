@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import structlog
+from transformers import PreTrainedModel
 
 from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest
 from rolekeeper.contracts.jobs import Context
@@ -15,8 +17,9 @@ from rolekeeper.lm.encode import Encoder, EncodingError
 from rolekeeper.lm.generate import greedy_answers
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter
 from rolekeeper.lm.resident import ResidentModels
+from rolekeeper.lm.whole import attach_weights
 from rolekeeper.method.prompts import build_contexts
-from services.evaluator.adapters import Adapters, BadAdapter, check_fit
+from services.evaluator.adapters import Adapter, Adapters, BadAdapter, check_fit
 from services.evaluator.kept import KeptAnswers, answer_key
 
 BATCH_SIZE = 32
@@ -79,10 +82,14 @@ class Responder:
         check_fit(adapter, loaded)
         structlog.get_logger().info("tuned_answers", computed=len(prompts_ids), adapter=adapter_sha256)
         try:
-            with attach_adapter(loaded, adapter.folder) as model:
+            with _attached(loaded, adapter) as model:
                 return greedy_answers(model, loaded.tokenizer, prompts_ids, max_new_tokens, BATCH_SIZE)
         except BaseModelUnusable as error:
             raise BadAdapter(f"adapter {adapter_sha256} can't be loaded: {error}") from error
+
+
+def _attached(loaded: LoadedModel, adapter: Adapter) -> AbstractContextManager[PreTrainedModel]:
+    return attach_weights(loaded, adapter.weights) if adapter.config is None else attach_adapter(loaded, adapter.folder)
 
 
 def _check_turns(items: Sequence[VerdictItem]) -> None:

@@ -15,6 +15,7 @@ from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.contracts.training import TrainResult, TrainSpec
 from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.load import LoadedModel, no_progress_bars
+from rolekeeper.lm.whole import own_weights
 from services.trainer.program.card import render_model_card
 from services.trainer.program.data import TrainingData
 from services.trainer.program.failures import Diverged
@@ -46,10 +47,7 @@ def free_weights(base: PreTrainedModel, hyper: Hyperparameters) -> PreTrainedMod
 
 def save_model(policy: PreTrainedModel, loaded: LoadedModel, folder: Path) -> None:
     """Write weights (in the dtype of training), config and tokenizer as transformers does. Raises Diverged."""
-    stored = policy.state_dict()
-    # A weight that is tied to another is there once, under its first name, as transformers has it.
-    twins = set(dict(policy.named_parameters(remove_duplicate=False))) - set(dict(policy.named_parameters()))
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in stored.items() if name not in twins}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(policy).items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise Diverged(f"the trained model's {name} is not finite: lower learning_rate")
@@ -85,4 +83,4 @@ def publish_model(
         "training": describe_training(spec, losses),
         "effect": {"loaded_by": f"transformers {transformers_version}", **effect._asdict()},
     }
-    return publish(spec, loaded.digest, losses, manifest, folder)
+    return publish(spec, loaded.digest, data, losses, manifest, folder)

@@ -110,11 +110,16 @@ def save_adapter(
         "training": describe_training(spec, losses),
         "effect": {"loaded_by": f"peft {peft_version}", **effect._asdict()},
     }
-    return publish(spec, loaded.digest, losses, manifest, folder)
+    return publish(spec, loaded.digest, data, losses, manifest, folder)
 
 
 def publish(
-    spec: TrainSpec, base_digest: str, losses: tuple[float, ...], manifest: Mapping[str, Any], folder: Path
+    spec: TrainSpec,
+    base_digest: str,
+    data: TrainingData,
+    losses: tuple[float, ...],
+    manifest: Mapping[str, Any],
+    folder: Path,
 ) -> TrainResult:
     """Write the manifest beside the files that it names, pack the folder, and publish tar and result in work_dir."""
     facts = {
