@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rolekeeper.contracts.methods import MethodName, MethodOptions
+from rolekeeper.contracts.methods import UNANCHORED, MethodName, MethodOptions
 from rolekeeper.contracts.problems import Contract
 
 
@@ -65,6 +65,16 @@ class Method(Contract):
     kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term; unused without an anchor")
     kl_direction: Literal["reverse", "forward"] = "reverse"
     options: MethodOptions = MethodOptions()
+
+    @model_validator(mode="after")
+    def _surgery_needs_an_anchor(self) -> Method:
+        holds_samples = self.name not in UNANCHORED and self.kl_weight > 0
+        if self.options.surgery and not holds_samples and self.options.anchors == "harmful":
+            raise ValueError(
+                f"options.surgery needs an anchor: {self.name} with kl_weight {self.kl_weight:g} has none; set "
+                "options.anchors to prompts, or leave surgery out"
+            )
+        return self
 
 
 class Hyperparameters(Contract):

@@ -22,6 +22,10 @@ SELECTED_IN_TRAINING: frozenset[MethodName] = frozenset({"seal", "seal_filter", 
 """Methods that choose samples by gradients. The training program does it before the first step."""
 
 
+UNANCHORED: frozenset[MethodName] = frozenset({"sft", "seal_filter", "sppft", "vaccine"})
+"""Methods that hold no sample to the base model."""
+
+
 class MethodOptions(Contract):
     """What only some methods look at."""
 
@@ -37,5 +41,15 @@ class MethodOptions(Contract):
     selector_epochs: int = Field(default=3, ge=1, le=50, description="Passes over the dialogues that SEAL selects by")
     keep_share: float = Field(
         default=0.8, gt=0, le=1, description="Share of the training samples that seal_filter keeps"
+    )
+    anchors: Literal["harmful", "prompts", "both"] = Field(
+        default="harmful",
+        description="What is held to the base model: the samples that the method anchors, its own answers to 48 "
+        "prompts that come with Rolekeeper, or both. `prompts` and `both` go with every method",
+    )
+    anchor_weight: float = Field(default=0.5, gt=0, le=100, description="Weight of the KL term on the prompts' answers")
+    anchors_per_step: int = Field(default=8, ge=1, le=64, description="How many of the prompts each step takes")
+    surgery: bool = Field(
+        default=False, description="Take from the gradient of CE what pulls against that of KL. Needs an anchor"
     )
     rho: float = Field(default=2.0, ge=0, le=1000, description="Norm of the shift that vaccine trains under")

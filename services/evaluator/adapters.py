@@ -32,8 +32,8 @@ _TOKENIZER_FILES = (
 )
 _MODEL_MAX_BYTES: Mapping[str, int] = {
     _MODEL_WEIGHTS: 1 << 40,
-    **{name: _MAX_TEXT for name in _MODEL_TEXTS},
-    **{name: 256 << 20 for name in _TOKENIZER_FILES},
+    **dict.fromkeys(_MODEL_TEXTS, _MAX_TEXT),
+    **dict.fromkeys(_TOKENIZER_FILES, 256 << 20),
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -30,12 +30,14 @@ Line = TypeVar("Line", bound=Contract)
 class TrainingData(NamedTuple):
     """Encoded samples, and which of them are in the harmful subset, in the order of the file.
 
-    `chosen` are the lines, from 0, that a method anchored or left out by its own choice, if it made one.
+    `chosen` are the lines, from 0, that a method anchored or left out by its own choice, if it made one. `anchors` are
+    the base model's own answers to the anchor prompts, where the method holds the policy to those.
     """
 
     samples: tuple[EncodedSample, ...]
     harmful: tuple[bool, ...]
     chosen: tuple[int, ...] | None = None
+    anchors: tuple[EncodedSample, ...] = ()
 
 
 class GlobalBatch(NamedTuple):

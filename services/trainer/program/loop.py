@@ -52,6 +52,7 @@ def train(
             "learning_rate": info.learning_rate,
             "grad_norm": info.grad_norm,
             "tokens_per_second": round(step_loss.num_tokens / seconds, 1),
+            **step_loss.more,
         }
         meter.update(len(losses), metrics)
     return tuple(losses)

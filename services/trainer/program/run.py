@@ -14,6 +14,7 @@ from rolekeeper.lm.catalog import ModelEntry, find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
 from rolekeeper.lm.memory import release_memory
 from services.trainer.program.adapter import freeze, fresh_adapter
+from services.trainer.program.anchors.answers import anchor_samples
 from services.trainer.program.checkpoint import Checkpoints, run_digest
 from services.trainer.program.data import TrainingData, count_steps, encode_samples, read_samples
 from services.trainer.program.durable import scratch_folder, take_folder
@@ -63,6 +64,8 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         data = encode_samples(samples, loaded, spec)
         name = run_digest(spec_digest(spec), loaded.digest)
         data = choose_samples(spec, loaded, data, name, report)
+        if spec.method.options.anchors != "harmful":
+            data = data._replace(anchors=anchor_samples(loaded, spec))
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds)
         with scratch_folder(work_dir) as folder:
             run = Run(spec, loaded, data, checkpoints, report)

@@ -1,17 +1,45 @@
-"""Which objective a method has."""
+"""Which objective a method and its options have."""
 
 from __future__ import annotations
 
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.data import TrainingData
-from services.trainer.program.objectives.rbo import RboLoss, kl_term
+from services.trainer.program.objectives.divergence import KlLoss
+from services.trainer.program.objectives.parts import AnchorKl, AnchorTurns, HarmfulKl, Together
+from services.trainer.program.objectives.rbo import KlTerm, RboLoss, kl_term
 from services.trainer.program.objectives.step import Objective
+from services.trainer.program.objectives.surgery import Surgery
 from services.trainer.program.objectives.vaccine import VaccineLoss
 from services.trainer.program.policy import Policy
 
 
 def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objective:
     """Return what the steps of this run minimise."""
-    if spec.method.name == "vaccine":
-        return VaccineLoss(policy, data, spec.method.options.rho, spec.max_batch_tokens)
-    return RboLoss(policy, data, kl_term(spec.method), spec.max_batch_tokens)
+    method, max_tokens = spec.method, spec.max_batch_tokens
+    term = kl_term(method)
+    anchors = [_anchors(policy, data, spec)] if data.anchors else []
+    if method.options.surgery:
+        flagged = KlLoss(policy, data, term, max_tokens)
+        safety = [HarmfulKl(flagged, data.harmful, term.weight)] if term.weight else []
+        weights = [weight for weight in policy.parameters() if weight.requires_grad]
+        task = _on_samples(policy, data, method, term._replace(weight=0.0), max_tokens)
+        return Surgery(weights, task, Together([*safety, *anchors]))
+    on_samples = _on_samples(policy, data, method, term, max_tokens)
+    return Together([on_samples, *anchors]) if anchors else on_samples
+
+
+def _on_samples(
+    policy: Policy, data: TrainingData, method: Method, term: KlTerm, max_tokens: int
+) -> RboLoss | VaccineLoss:
+    if method.name == "vaccine":
+        return VaccineLoss(policy, data, method.options.rho, max_tokens)
+    return RboLoss(policy, data, term, max_tokens)
+
+
+def _anchors(policy: Policy, data: TrainingData, spec: TrainSpec) -> AnchorKl:
+    options = spec.method.options
+    term = kl_term(spec.method)._replace(weight=options.anchor_weight)
+    samples = TrainingData(data.anchors, (True,) * len(data.anchors))
+    turns = AnchorTurns(len(data.anchors), options.anchors_per_step, spec.hyperparameters.seed)
+    return AnchorKl(KlLoss(policy, samples, term, spec.max_batch_tokens), turns, options.anchor_weight)

@@ -13,17 +13,14 @@ import torch
 from torch import Tensor
 
 from rolekeeper.contracts.jobs import Method
-from rolekeeper.contracts.methods import MethodName
+from rolekeeper.contracts.methods import UNANCHORED
 from rolekeeper.lm.forward import collate, project, response_hidden
 from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
 from rolekeeper.method.rbo import KlDirection
 from services.trainer.program.data import GlobalBatch, TrainingData
-from services.trainer.program.engine import TorchEngine
-from services.trainer.program.objectives.step import StepLoss, add_up, micro_batches, sample_length
+from services.trainer.program.objectives.step import StepLoss, TakesLoss, add_up, micro_batches, sample_length
 from services.trainer.program.policy import Policy, trained_head
 from services.trainer.program.reference import Reference
-
-_UNANCHORED: frozenset[MethodName] = frozenset({"sft", "seal_filter", "sppft", "vaccine"})
 
 
 class KlTerm(NamedTuple):
@@ -34,8 +31,12 @@ class KlTerm(NamedTuple):
 
 
 def kl_term(method: Method) -> KlTerm:
-    """`sft` is `sarft` without the anchor; the controls differ from `sarft` in the samples that are anchored."""
-    return KlTerm(0.0 if method.name in _UNANCHORED else method.kl_weight, KlDirection(method.kl_direction))
+    """`sft` is `sarft` without the anchor; the controls differ from `sarft` in the samples that are anchored.
+
+    Where prompts are anchored instead, no sample is.
+    """
+    is_anchored = method.name not in UNANCHORED and method.options.anchors != "prompts"
+    return KlTerm(method.kl_weight if is_anchored else 0.0, KlDirection(method.kl_direction))
 
 
 class RboLoss:
@@ -48,7 +49,7 @@ class RboLoss:
         self._max_batch_tokens = max_batch_tokens
         self._reference = Reference(policy, data, max_batch_tokens) if term.weight else None
 
-    def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
+    def backward(self, engine: TakesLoss, batch: GlobalBatch) -> StepLoss:
         """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
         samples = [self._data.samples[index] for index in batch.indices]
         num_tokens = sum(len(sample.response_ids) for sample in samples)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor
 from rolekeeper.lm.batch import token_budget_batches
 from rolekeeper.lm.encode import EncodedSample
 from services.trainer.program.data import GlobalBatch
-from services.trainer.program.engine import TorchEngine
 from services.trainer.program.failures import Diverged
 
 _NAMED_SAMPLES = 16
@@ -25,12 +25,21 @@ class StepLoss(NamedTuple):
     ce: float
     kl: float
     num_tokens: int
+    more: Mapping[str, float] = MappingProxyType({})
+    """Other numbers for the progress, by name."""
+
+
+class TakesLoss(Protocol):
+    """What an objective asks of an engine."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a micro-batch's share of the loss to those of the step."""
 
 
 class Objective(Protocol):
     """What the loop asks of an objective."""
 
-    def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
+    def backward(self, engine: TakesLoss, batch: GlobalBatch) -> StepLoss:
         """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
 
 
@@ -54,6 +63,13 @@ def add_up(step: int, groups: Sequence[Sequence[int]], sums: Sequence[Tensor]) -
         if not math.isfinite(values[0]):
             raise diverged("loss", step, group)
     return [sum(column) for column in zip(*by_group, strict=True)]
+
+
+def add_losses(parts: Sequence[StepLoss]) -> StepLoss:
+    """The loss of several objectives together."""
+    loss, ce, kl, num_tokens = (sum(column) for column in list(zip(*parts, strict=True))[:4])
+    more = {name: value for part in parts for name, value in part.more.items()}
+    return StepLoss(loss, ce, kl, num_tokens, more)
 
 
 def diverged(what: str, step: int, indices: Sequence[int]) -> Diverged:

@@ -20,8 +20,7 @@ from rolekeeper.lm.load import BaseModelUnusable
 from rolekeeper.method.fused import FusedLoss, fused_rbo
 from rolekeeper.method.vaccine import perturbations
 from services.trainer.program.data import GlobalBatch, TrainingData
-from services.trainer.program.engine import TorchEngine
-from services.trainer.program.objectives.step import StepLoss, add_up, micro_batches, sample_length
+from services.trainer.program.objectives.step import StepLoss, TakesLoss, add_up, micro_batches, sample_length
 from services.trainer.program.policy import Policy, trained_head
 
 
@@ -35,7 +34,7 @@ class VaccineLoss:
         self._max_batch_tokens = max_batch_tokens
         self._attentions = find_attentions(policy)
 
-    def backward(self, engine: TorchEngine, batch: GlobalBatch) -> StepLoss:
+    def backward(self, engine: TakesLoss, batch: GlobalBatch) -> StepLoss:
         """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
         samples = [self._data.samples[index] for index in batch.indices]
         num_tokens = sum(len(sample.response_ids) for sample in samples)

@@ -1,0 +1,1 @@
+"""One character trained by every method."""

@@ -1,0 +1,132 @@
+"""`python -m benchmarks.methods`: train one character by every method, on the CPU, and say what came of it.
+
+Each way is a run of the training program's own code with the same dialogues, hyperparameters and seed. Safe answers are
+the base model's own to twenty of the anchor prompts; harmful ones are the first words of compliance.
+
+What a line says: how many samples were trained on and how many of them anchored; loss of the first and the last step;
+CE and KL of the last step, KL of the anchor prompts where they are in it; seconds of the whole run, selection included;
+sha256 of the adapter. Names with a plus are `sarft` with options. Refusals are not measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from benchmarks.methods.workload import Character, Files, make_files, read_character, write_lines
+from benchmarks.timing import show
+from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
+from rolekeeper.contracts.methods import NEEDED_FILES, SELECTED_IN_TRAINING, MethodName, MethodOptions
+from rolekeeper.contracts.training import TrainSample, TrainSpec
+from rolekeeper.lm.catalog import find_entry, load_catalog
+from rolekeeper.method.selection import select_subset
+from services.trainer.program.run import Resident, make_deterministic, run_spec
+
+OPTIONS: dict[str, MethodOptions] = {
+    "sarft+prompts": MethodOptions(anchors="prompts"),
+    "sarft+both": MethodOptions(anchors="both"),
+    "sarft+surgery": MethodOptions(surgery=True),
+    "sarft+prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
+}
+
+
+def main() -> None:
+    """Train by all ways, or by those that were named."""
+    options = _parse()
+    make_deterministic(options.threads or torch.get_num_threads())
+    ways = all_ways()
+    hyper = Hyperparameters(epochs=options.epochs, batch_size=options.batch_size)
+    resident = Resident()
+    loaded = resident.load(find_entry(load_catalog(None), options.base_model), None)
+    with tempfile.TemporaryDirectory() as folder:
+        character = read_character(options.character, options.samples, loaded, hyper)
+        files = make_files(Path(folder), loaded, hyper)
+        for name in options.ways or ways:
+            spec = make_spec(Path(folder) / name, options.base_model, ways[name], hyper, character)
+            spec = spec.model_copy(update=needed_files(ways[name].name, files))
+            show(options.json, "methods", name, figures_of(spec, resident))
+
+
+def all_ways() -> dict[str, Method]:
+    """Every method with its defaults, and `sarft` with each of the options."""
+    ways = {name: Method(name=name) for name in get_args(MethodName)}
+    return ways | {name: Method(options=options) for name, options in OPTIONS.items()}
+
+
+def make_spec(folder: Path, base_model: str, method: Method, hyper: Hyperparameters, character: Character) -> TrainSpec:
+    """Write the samples with the flags that the method gives them, and return the spec of its run."""
+    folder.mkdir()
+    flags = select_subset(method.name, character.harmful, hyper.seed)
+    flags = character.harmful if method.name in SELECTED_IN_TRAINING else flags
+    pairs = zip(character.dialogues, flags, strict=True)
+    samples = write_lines(
+        folder / "samples.jsonl", [TrainSample(dialogue=dialogue, harmful=flag) for dialogue, flag in pairs]
+    )
+    return TrainSpec(
+        base_model=base_model,
+        profile=character.profile,
+        samples_path=samples.path,
+        samples_sha256=samples.sha256,
+        work_dir=str(folder),
+        method=method,
+        hyperparameters=hyper,
+        checkpoint_seconds=3600,
+    )
+
+
+def needed_files(name: MethodName, files: Files) -> dict[str, Any]:
+    """The files that a method needs, by field of the spec."""
+    return {
+        option.removesuffix("_file"): getattr(files, option.removesuffix("_file"))
+        for option in NEEDED_FILES.get(name, ())
+    }
+
+
+def figures_of(spec: TrainSpec, resident: Resident) -> dict[str, Any]:
+    """Run a spec."""
+    metrics: dict[str, float] = {}
+
+    def note(progress: Progress) -> None:
+        metrics.update(progress.metrics)
+
+    started_at = time.perf_counter()
+    result = run_spec(spec, resident, note)
+    return {
+        "seconds": time.perf_counter() - started_at,
+        "num_steps": result.num_steps,
+        "num_samples": result.num_samples,
+        "num_selected": result.num_selected,
+        "first_loss": result.first_loss,
+        "last_loss": result.last_loss,
+        "ce": metrics["ce"],
+        "kl": metrics["kl"],
+        "anchor_kl": metrics.get("anchor_kl"),
+        "adapter_sha256": result.adapter_sha256,
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"all, or some of: {', '.join(all_ways())}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per way")
+    parser.add_argument("--base-model", default="smollm2-135m-aligned")
+    parser.add_argument("--character", type=Path, default=Path("examples"), help="folder of character and dialogues")
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--threads", type=int, help="another number gives other adapter bytes")
+    options = parser.parse_args()
+    unknown = sorted(set(options.ways) - set(all_ways()))
+    if unknown:
+        parser.error(f"there is no way {', '.join(unknown)}")
+    return options
+
+
+if __name__ == "__main__":
+    main()

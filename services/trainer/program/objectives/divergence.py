@@ -1,0 +1,65 @@
+"""The KL term alone, on samples that need not be those of the step.
+
+Shapes: B samples, T response tokens of all samples of a micro-batch, flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rolekeeper.lm.forward import collate, project, response_hidden
+from rolekeeper.method.fused import Anchor, fused_rbo
+from services.trainer.program.data import TrainingData
+from services.trainer.program.objectives.rbo import KlTerm
+from services.trainer.program.objectives.step import TakesLoss, add_up, micro_batches, sample_length
+from services.trainer.program.policy import Policy, trained_head
+from services.trainer.program.reference import Reference
+
+
+class Divergence(NamedTuple):
+    """Sum over samples of the mean token KL of each, in nats, and how many tokens went through the policy."""
+
+    kl_sum: float
+    num_tokens: int
+
+
+class KlLoss:
+    """weight * KL to the base model on flagged samples: gradients of some of them, micro-batch by micro-batch."""
+
+    def __init__(self, policy: Policy, data: TrainingData, term: KlTerm, max_batch_tokens: int) -> None:
+        self._policy = policy
+        self._data = data
+        self._term = term
+        self._max_batch_tokens = max_batch_tokens
+        self._reference = Reference(policy, data, max_batch_tokens)
+
+    def backward(self, engine: TakesLoss, step: int, indices: Sequence[int], num_samples: int) -> Divergence:
+        """Add the gradients of weight * sum KL / num_samples. Raises Diverged, which names the samples."""
+        if not indices:
+            return Divergence(0.0, 0)
+        groups = micro_batches(self._data.samples, indices, self._max_batch_tokens)
+        sums = []
+        for group in groups:
+            loss = self._micro_batch(group, num_samples)
+            engine.backward(loss)
+            sums.append(loss.detach().reshape(1))
+        (weighted,) = add_up(step, groups, sums)
+        num_tokens = sum(sample_length(self._data.samples[index]) for index in indices)
+        return Divergence(weighted * num_samples / self._term.weight, num_tokens)
+
+    def _micro_batch(self, indices: Sequence[int], num_samples: int) -> Tensor:
+        # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
+        reference_TD = self._reference.states(indices)
+        batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
+        hidden_TD = response_hidden(self._policy, batch)
+        tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
+        weights_T = self._term.weight / (tokens_B[batch.sample_T] * num_samples)
+        rows_T = torch.arange(len(batch.labels_T), device=hidden_TD.device)
+        anchor = Anchor(rows_T, reference_TD, weights_T, self._term.direction, self._reference.project)
+        logits_of, head = partial(project, self._policy), trained_head(self._policy)
+        return fused_rbo(logits_of, hidden_TD, batch.labels_T, 0.0, anchor, head).loss
