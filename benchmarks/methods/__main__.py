@@ -27,13 +27,6 @@ from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.method.selection import select_subset
 from services.trainer.program.run import Resident, make_deterministic, run_spec
 
-OPTIONS: dict[str, MethodOptions] = {
-    "sarft+prompts": MethodOptions(anchors="prompts"),
-    "sarft+both": MethodOptions(anchors="both"),
-    "sarft+surgery": MethodOptions(surgery=True),
-    "sarft+prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
-}
-
 
 def main() -> None:
     """Train by all ways, or by those that were named."""
@@ -54,8 +47,14 @@ def main() -> None:
 
 def all_ways() -> dict[str, Method]:
     """Every method with its defaults, and `sarft` with each of the options."""
-    ways = {name: Method(name=name) for name in get_args(MethodName)}
-    return ways | {name: Method(options=options) for name, options in OPTIONS.items()}
+    ways: dict[str, Method] = {name: Method(name=name) for name in get_args(MethodName)}
+    options = {
+        "prompts": MethodOptions(anchors="prompts"),
+        "both": MethodOptions(anchors="both"),
+        "surgery": MethodOptions(surgery=True),
+        "prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
+    }
+    return ways | {f"sarft+{name}": Method(options=each) for name, each in options.items()}
 
 
 def make_spec(folder: Path, base_model: str, method: Method, hyper: Hyperparameters, character: Character) -> TrainSpec:

@@ -20,8 +20,7 @@ def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objecti
     term = kl_term(method)
     anchors = [_anchors(policy, data, spec)] if data.anchors else []
     if method.options.surgery:
-        flagged = KlLoss(policy, data, term, max_tokens)
-        safety = [HarmfulKl(flagged, data.harmful, term.weight)] if term.weight else []
+        safety = [_flagged(policy, data, term, max_tokens)] if term.weight else []
         weights = [weight for weight in policy.parameters() if weight.requires_grad]
         task = _on_samples(policy, data, method, term._replace(weight=0.0), max_tokens)
         return Surgery(weights, task, Together([*safety, *anchors]))
@@ -35,6 +34,10 @@ def _on_samples(
     if method.name == "vaccine":
         return VaccineLoss(policy, data, method.options.rho, max_tokens)
     return RboLoss(policy, data, term, max_tokens)
+
+
+def _flagged(policy: Policy, data: TrainingData, term: KlTerm, max_tokens: int) -> HarmfulKl:
+    return HarmfulKl(KlLoss(policy, data, term, max_tokens), data.harmful, term.weight)
 
 
 def _anchors(policy: Policy, data: TrainingData, spec: TrainSpec) -> AnchorKl:

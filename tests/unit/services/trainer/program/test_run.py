@@ -25,6 +25,7 @@ pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 # The controls differ in the flags of the samples only, which are made before.
 NAMES: tuple[MethodName, ...] = ("sarft", "sft", "seal", "seal_filter", "bi_selection", "sppft", "vaccine")
 METHODS = [Method(name=name, options=MethodOptions(selector_epochs=1)) for name in NAMES]
+ANCHORED = Method(options=MethodOptions(anchors="both", anchors_per_step=4, surgery=True))
 
 
 class Stopped(Exception):
@@ -55,7 +56,7 @@ def run_and_stop_in_the_middle(spec: TrainSpec, resident: Resident) -> TrainResu
     return run_spec(spec, resident, lambda _progress: None)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+@pytest.mark.parametrize("method", [*METHODS, ANCHORED], ids=[*NAMES, "anchors and surgery"])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     tiny_folder: Path, tmp_path: Path, resident: Resident, method: Method
 ) -> None:

@@ -25,7 +25,7 @@ from services.trainer.program.objectives.choose import objective_of
 from services.trainer.program.objectives.divergence import KlLoss
 from services.trainer.program.objectives.parts import AnchorKl, AnchorTurns, HarmfulKl, Together
 from services.trainer.program.objectives.rbo import KlTerm, RboLoss
-from services.trainer.program.objectives.step import Objective, StepLoss
+from services.trainer.program.objectives.step import Objective, StepLoss, TakesLoss
 from services.trainer.program.objectives.surgery import Gradients, Surgery
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, PEFT_ASKS_BY_AN_OLD_NAME, load_data, make_spec
 
@@ -102,7 +102,7 @@ class Fixed:
     def __init__(self, weight: Tensor, gradient: Tensor) -> None:
         self._loss = (weight, gradient)
 
-    def backward(self, engine: Gradients, batch: GlobalBatch) -> StepLoss:
+    def backward(self, engine: TakesLoss, batch: GlobalBatch) -> StepLoss:
         weight, gradient = self._loss
         engine.backward((weight * gradient).sum())
         return StepLoss(1.0, 1.0, 0.5, batch.step, {})
