@@ -57,9 +57,9 @@ class Ours(NamedTuple):
             checkpoints = Checkpoints(Path(folder), "benchmark", least_seconds=float("inf"))
             spec = self._spec(kl_weight, hyper, folder)
             engine = ClockedEngine(policy, hyper, num_steps)
-            losses = train(policy, engine, self.rows.data, spec, checkpoints, lambda _progress: None)
+            curves = train(policy, engine, self.rows.data, spec, checkpoints, lambda _progress: None)
         ends = engine.done_at[:: num_steps // epochs]
-        return Outcome([end - start for start, end in pairwise(ends)], list(losses))
+        return Outcome([end - start for start, end in pairwise(ends)], list(curves.losses))
 
     def score(self) -> Outcome:
         """Score all rows under the three contexts, as selection does before a training."""

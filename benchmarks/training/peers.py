@@ -26,7 +26,7 @@ from benchmarks.training.workload import Outcome, Rows
 from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.linear import use_onednn
-from services.trainer.program.adapter import PROJECTIONS
+from services.trainer.program.adapter import targets_of
 
 _IGNORED = -100
 _TINY = 1e-5
@@ -84,7 +84,7 @@ class Peer(NamedTuple):
             r=self.hyper.lora_rank,
             lora_alpha=self.hyper.lora_alpha,
             lora_dropout=0.0,
-            target_modules=list(PROJECTIONS),
+            target_modules=list(targets_of(self.hyper)),
             task_type="CAUSAL_LM",
         )
         policy = get_peft_model(model, config)

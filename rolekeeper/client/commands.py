@@ -16,7 +16,7 @@ from rolekeeper.client.progress import follow
 from rolekeeper.client.session import Exit, Session, open_session
 from rolekeeper.client.tables import jobs_table, report_table, scores_table, summary_tables
 from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
-from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, Status
+from rolekeeper.contracts.jobs import AskedHyperparameters, Job, JobCreate, Method, Status
 from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, JobCancelled, StageFailed
@@ -154,7 +154,7 @@ def job_create(character: str, training: Training) -> JobCreate:
         method["name"] = given.pop("method")
     options = {name: value for name, value in given.items() if name in MethodOptions.model_fields}
     method |= {"options": options} if options else {}
-    hyperparameters = {name: value for name, value in given.items() if name in Hyperparameters.model_fields}
+    hyperparameters = {name: value for name, value in given.items() if name in AskedHyperparameters.model_fields}
     body: dict[str, object] = {"character": character, "base_model": base_model}
     body |= {"method": method} if method else {}
     body |= {"hyperparameters": hyperparameters} if hyperparameters else {}

@@ -47,11 +47,16 @@ class Training:
     margin: Annotated[float | None, typer.Option(help="Harmful if s_unsafe > s_role + margin")] = None
     kl_weight: Annotated[float | None, typer.Option(help="Weight of the KL anchor")] = None
     kl_direction: Annotated[str | None, typer.Option(help="reverse or forward")] = None
-    epochs: Annotated[int | None, typer.Option(help="Passes over the dialogues")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Samples per optimizer step")] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate")] = None
+    preset: Annotated[str | None, typer.Option(help="default or paper: what is not given below")] = None
+    epochs: Annotated[str | None, typer.Option(help="Passes over the dialogues, or auto")] = None
+    batch_size: Annotated[str | None, typer.Option(help="Samples per optimizer step, or auto")] = None
+    learning_rate: Annotated[str | None, typer.Option(help="Peak learning rate, or auto")] = None
+    schedule: Annotated[str | None, typer.Option(help="linear or constant, after the warm-up")] = None
     lora_rank: Annotated[int | None, typer.Option(help="8, 16, 32 or 64")] = None
     lora_alpha: Annotated[int | None, typer.Option(help="LoRA scale is alpha / rank")] = None
+    lora_targets: Annotated[str | None, typer.Option(help="all, or q_v for q_proj and v_proj alone")] = None
+    validation_share: Annotated[float | None, typer.Option(help="Share that only measures the loss")] = None
+    early_stop_epochs: Annotated[int | None, typer.Option(help="End after so many epochs without a gain")] = None
     context: Annotated[str | None, typer.Option(help="plain or role: the system turn in training")] = None
     seed: Annotated[int | None, typer.Option(help="Same job, same seed, same adapter")] = None
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from rolekeeper.contracts.characters import Message, RoleProfile
-from rolekeeper.contracts.jobs import Context, EvaluationOptions, Hyperparameters, Method
+from rolekeeper.contracts.jobs import AskedHyperparameters, Context, EvaluationOptions, Method
 from rolekeeper.contracts.problems import Contract
 
 MAX_PROMPTS = 256
@@ -134,7 +134,7 @@ class SafetyReport(Contract):
     num_held_out: int
     harmful_share: Estimate
     method: Method
-    hyperparameters: Hyperparameters
+    hyperparameters: AskedHyperparameters
     evaluation: EvaluationOptions
     measures: tuple[Comparison, ...]
     answers: tuple[AnswerPair, ...]

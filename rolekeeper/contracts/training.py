@@ -46,6 +46,9 @@ class TrainSpec(Contract):
     cache_dir: str | None = Field(default=None, description="Where weights that come as GGUF are kept as safetensors")
     checkpoint_seconds: float = Field(default=30.0, ge=0, description="Least time between checkpoints; 0 = each step")
     max_batch_tokens: int = Field(default=2048, ge=64, description="Padded tokens per micro-batch")
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Compute layers twice to save memory: auto does where a step would not fit else"
+    )
     request_id: str | None = None
 
 
@@ -59,9 +62,13 @@ class TrainResult(Contract):
     num_steps: int
     num_selected: int = Field(description="Samples that were anchored to the base model")
     num_samples: int = Field(description="Samples that were trained on")
+    hyperparameters: Hyperparameters = Field(description="The numbers that were used")
     first_loss: float
     last_loss: float
     losses: tuple[float, ...]
+    validation_losses: tuple[float, ...] = Field(
+        default=(), description="Loss of the validation dialogues after each epoch, nats per response token"
+    )
 
 
 class ExitCode(IntEnum):

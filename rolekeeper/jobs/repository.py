@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.jobs import (
+    AskedHyperparameters,
     EvaluationOptions,
-    Hyperparameters,
     Job,
     JobError,
     JobEvent,
@@ -126,7 +126,7 @@ def to_job(session: Session, row: JobRow) -> Job:
         character=row.character_id,
         base_model=row.base_model,
         method=Method.model_validate(row.options["method"]),
-        hyperparameters=Hyperparameters.model_validate(row.options["hyperparameters"]),
+        hyperparameters=AskedHyperparameters.model_validate(row.options["hyperparameters"]),
         evaluation=EvaluationOptions.model_validate(row.options["evaluation"]),
         stages=tuple(to_stage(stage) for stage in stage_rows(session, row.id).values()),
         cancel_requested=row.cancel_requested_at is not None,

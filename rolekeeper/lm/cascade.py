@@ -52,11 +52,12 @@ class UnknownAttention(ValueError):
 
 
 def packed_hidden(model: PreTrainedModel, input_ids_T: Tensor, position_ids_T: Tensor, cascade: Cascade) -> Tensor:
-    """Return the last hidden states [T, hidden] of a packed row. Raises UnknownAttention.
+    """Return the last hidden states [T, hidden] of a packed row. Gradients flow. Raises UnknownAttention.
 
     Naive twin: each group alone after the prefix, with the model's own attention.
     """
-    with _attention(model):
+    AttentionInterface.register(_NAME, _cascade_attention)
+    with attention(model, _NAME):
         output = model.base_model(
             input_ids=input_ids_T.unsqueeze(0),
             position_ids=position_ids_T.unsqueeze(0),
@@ -67,11 +68,13 @@ def packed_hidden(model: PreTrainedModel, input_ids_T: Tensor, position_ids_T: T
 
 
 @contextmanager
-def _attention(model: PreTrainedModel) -> Iterator[None]:
-    """Switch the model's attention. It has no mask function of that name, so transformers makes no mask."""
-    AttentionInterface.register(_NAME, _cascade_attention)
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Switch the model's attention to the one that transformers knows by this name, for the time.
+
+    There is no mask function of the name used here, so transformers makes no mask for packed rows.
+    """
     before = model.config._attn_implementation
-    model.config._attn_implementation = _NAME
+    model.config._attn_implementation = name
     try:
         yield
     finally:
@@ -91,16 +94,12 @@ def _cascade_attention(
     if unknown or "cascade" not in options:
         raise UnknownAttention(f"{type(module).__name__} asks for {', '.join(unknown) or 'no cascade'}")
     cascade, scale = options["cascade"], options["scaling"]
+    # One split and not a slice for each group: its gradient is one concatenation.
+    lengths = [group.stop - group.start for group in cascade.groups]
+    states = zip(*(states.split(lengths, dim=2) for states in (query_1HTD, key_1KTD, value_1KTD)), strict=True)
     parts = [
-        _flash(
-            query_1HTD[:, :, group.start : group.stop],
-            key_1KTD[:, :, group.start : group.stop],
-            value_1KTD[:, :, group.start : group.stop],
-            is_causal=group.mask_LL is None,
-            attn_mask=group.mask_LL,
-            scale=scale,
-        )
-        for group in cascade.groups
+        _flash(*own, is_causal=group.mask_LL is None, attn_mask=group.mask_LL, scale=scale)
+        for group, own in zip(cascade.groups, states, strict=True)
     ]
     out_1HTD = torch.cat([out for out, _ in parts], dim=2)
     if cascade.layers:

@@ -77,6 +77,30 @@ def response_hidden(model: nn.Module, batch: Batch) -> Tensor:
     return hidden_TD
 
 
+class Responses(NamedTuple):
+    """Last hidden states [T, D] of the rows that predict response tokens, those tokens, and the sample of each.
+
+    `sample_T` are positions in the list of samples that was given, in its order.
+    """
+
+    hidden_TD: Tensor
+    labels_T: Tensor
+    sample_T: Tensor
+
+
+def response_rows(model: nn.Module, samples: Sequence[EncodedSample]) -> Responses:
+    """Run samples in one pass, without padding where the model can. Gradients flow.
+
+    Naive twin: `collate` and `response_hidden`.
+    """
+    causal = unwrap(model)
+    if _can_pack(causal):
+        with contextlib.suppress(UnknownAttention):
+            return _packed_rows(causal, samples)
+    batch = collate(samples, pad_id=0, device=causal.device)
+    return Responses(response_hidden(model, batch), batch.labels_T, batch.sample_T)
+
+
 def project(model: nn.Module, hidden_TD: Tensor) -> Tensor:
     """Return the logits [T, V] of hidden states, in the dtype of the model, as the model's own forward gives them."""
     causal = unwrap(model)
@@ -193,7 +217,7 @@ class _Batches:
 
     def run(self) -> Iterator[_Hidden]:
         """Yield every sample once: from packed rows where the model can, else from padded batches."""
-        if self.model.device.type == "cpu" and self.model.dtype == torch.float32:
+        if _can_pack(self.model):
             # The first packed row tells; nothing has been yielded then.
             with contextlib.suppress(UnknownAttention):
                 yield from self._packed()
@@ -217,6 +241,19 @@ class _Batches:
                 yield _Hidden(indices, _hidden_after_prefix(self.model, batch, self.layers), batch.labels_T)
             else:
                 yield _Hidden(indices, response_hidden(self.model, batch), batch.labels_T)
+
+
+def _can_pack(model: PreTrainedModel) -> bool:
+    return bool(model.device.type == "cpu" and model.dtype == torch.float32)
+
+
+def _packed_rows(model: PreTrainedModel, samples: Sequence[EncodedSample]) -> Responses:
+    (row,) = packed_rows(samples, 0, sum(len(sample.prompt_ids) + len(sample.response_ids) for sample in samples))
+    hidden_TD = packed_hidden(model, row.input_ids_T, row.position_ids_T, Cascade([], row.groups))
+    num_tokens = torch.tensor([len(samples[index].response_ids) for index in row.samples])
+    packed_T = torch.repeat_interleave(torch.tensor(row.samples), num_tokens)
+    sample_T, order_T = packed_T.sort(stable=True)
+    return Responses(hidden_TD[row.rows_R[order_T]], row.labels_R[order_T], sample_T)
 
 
 def _label_logprobs(model: PreTrainedModel, hidden_TD: Tensor, labels_T: Tensor) -> Tensor:

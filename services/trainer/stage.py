@@ -16,6 +16,7 @@ from rolekeeper.contracts.training import DataFile, TrainSample, TrainSpec
 from rolekeeper.errors import StageInterrupted
 from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
+from services.trainer.auto import choose_numbers, told
 from services.trainer.launch import Program
 from services.trainer.settings import Settings
 
@@ -31,6 +32,7 @@ def train(holding: Holding, store: Store, settings: Settings, program: Program) 
     message = (
         f"trained {result.num_steps} steps on {result.num_samples} samples, {result.num_selected} of them anchored, "
         f"loss {result.first_loss:.3f} to {result.last_loss:.3f}"
+        f"{told(holding.work.job.hyperparameters, result.hyperparameters)}"
     )
     holding.succeed(Outcome(ArtifactKind.ADAPTER, artifact, message))
     shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +53,7 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
         safe=method_file(work, store, "safe_file"),
         harmful=method_file(work, store, "harmful_file"),
         method=work.job.method,
-        hyperparameters=work.job.hyperparameters,
+        hyperparameters=choose_numbers(work.job.hyperparameters, count_lines(samples_path)),
         models_path=None if settings.models is None else str(settings.models),
         cache_dir=None if settings.cache_dir is None else str(settings.cache_dir),
         checkpoint_seconds=settings.checkpoint_seconds,
@@ -80,6 +82,12 @@ def method_file(work: Work, store: Store, option: FileOption) -> DataFile | None
     """The dialogues that an option of the method names, where the store has them; none if it names none."""
     sha256 = work.files.get(option)
     return None if sha256 is None else DataFile(path=str(store.path(sha256).absolute()), sha256=sha256)
+
+
+def count_lines(path: Path) -> int:
+    """Lines of a file."""
+    with path.open("rb") as file:
+        return sum(1 for _line in file)
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> str:

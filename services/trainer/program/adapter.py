@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
@@ -20,7 +20,14 @@ PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj"
 """Named one by one: serving engines need the names, and must never meet an embedding or the output head."""
 
 
+_QUERY_AND_VALUE = ("q_proj", "v_proj")
+
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
+
+
+def targets_of(hyper: Hyperparameters) -> tuple[str, ...]:
+    """The projections that get an adapter, in the order of their names."""
+    return _QUERY_AND_VALUE if hyper.lora_targets == "q_v" else PROJECTIONS
 
 
 @contextlib.contextmanager
@@ -28,16 +35,16 @@ def fresh_adapter(base: PreTrainedModel, hyper: Hyperparameters) -> Iterator[Pef
     """Yield `base` under a new adapter, seeded from the job. At the end the base model is as it was.
 
     It stays in eval mode: a base model with dropout would otherwise differ from its own reference by chance.
-    Raises BaseModelUnusable if the base model lacks one of PROJECTIONS.
+    Raises BaseModelUnusable if the base model lacks a projection that the adapter is for.
     """
-    _check_projections(base)
+    _check_projections(base, targets_of(hyper))
     set_seed(hyper.seed)
     config = LoraConfig(
         r=hyper.lora_rank,
         lora_alpha=hyper.lora_alpha,
         lora_dropout=0.0,
         bias="none",
-        target_modules=list(PROJECTIONS),
+        target_modules=list(targets_of(hyper)),
         task_type="CAUSAL_LM",
     )
     policy = get_peft_model(base, config)
@@ -59,9 +66,9 @@ def freeze(policy: Policy, method: Method) -> None:
             weight.requires_grad_(False)
 
 
-def _check_projections(base: PreTrainedModel) -> None:
+def _check_projections(base: PreTrainedModel, targets: Sequence[str]) -> None:
     present = {name.rpartition(".")[2] for name, _ in base.named_modules()}
-    missing = [name for name in PROJECTIONS if name not in present]
+    missing = [name for name in targets if name not in present]
     if missing:
         raise BaseModelUnusable(
             f"models of type {base.config.model_type!r} have no {', '.join(missing)}, which the adapter is made for; "

@@ -182,7 +182,7 @@ def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData) -> dict[str, 
 
 
 def _how(spec: TrainSpec, data: TrainingData) -> str:
-    method, num_samples = spec.method, len(data.samples)
+    method, num_samples = spec.method, len(data.training)
     if method.name in _UNANCHORED:
         return _SFT.format(num_samples=num_samples) + _UNANCHORED[method.name]
     return _ANCHORED.format(

@@ -32,12 +32,20 @@ class TrainingData(NamedTuple):
 
     `chosen` are the lines, from 0, that a method anchored or left out by its own choice, if it made one. `anchors` are
     the base model's own answers to the anchor prompts, where the method holds the policy to those.
+    `validation` are the positions of those that are not trained on.
     """
 
     samples: tuple[EncodedSample, ...]
     harmful: tuple[bool, ...]
     chosen: tuple[int, ...] | None = None
     anchors: tuple[EncodedSample, ...] = ()
+    validation: tuple[int, ...] = ()
+
+    @property
+    def training(self) -> list[int]:
+        """The positions of those that are trained on."""
+        held = frozenset(self.validation)
+        return [index for index in range(len(self.samples)) if index not in held]
 
 
 class GlobalBatch(NamedTuple):
@@ -45,6 +53,7 @@ class GlobalBatch(NamedTuple):
 
     step: int
     indices: tuple[int, ...]
+    ends_epoch: bool = False
 
 
 def read_samples(path: Path, sha256: str) -> list[TrainSample]:
@@ -100,19 +109,33 @@ def encode_dialogues(
     return tuple(encoded)
 
 
+def hold_out(data: TrainingData, hyper: Hyperparameters) -> TrainingData:
+    """Keep a share of the samples, drawn by the seed, from training: none of them is anchored. Raises BadData."""
+    if hyper.validation_share == 0:
+        return data
+    num_samples = len(data.samples)
+    if num_samples < 2:
+        raise BadData("validation_share needs at least two samples, one to train on and one to measure the loss on")
+    count = min(max(1, round(hyper.validation_share * num_samples)), num_samples - 1)
+    held = random.Random(f"validation {hyper.seed}").sample(range(num_samples), count)
+    harmful = tuple(flag and index not in held for index, flag in enumerate(data.harmful))
+    return data._replace(harmful=harmful, validation=tuple(sorted(held)))
+
+
 def count_steps(num_samples: int, hyper: Hyperparameters) -> int:
     """Optimizer steps of the whole run. The last batch of an epoch may be smaller."""
     return hyper.epochs * _steps_per_epoch(num_samples, hyper)
 
 
-def global_batches(num_samples: int, hyper: Hyperparameters, first_step: int = 0) -> Iterator[GlobalBatch]:
-    """Yield the batches of all steps from `first_step` on. Each epoch holds every sample once."""
-    per_epoch = _steps_per_epoch(num_samples, hyper)
+def global_batches(samples: Sequence[int], hyper: Hyperparameters, first_step: int = 0) -> Iterator[GlobalBatch]:
+    """Yield the batches of all steps from `first_step` on. Each epoch holds every one of `samples` once."""
+    per_epoch = _steps_per_epoch(len(samples), hyper)
     for epoch in range(first_step // per_epoch, hyper.epochs):
-        order = epoch_order(num_samples, hyper.seed, epoch)
+        order = epoch_order(len(samples), hyper.seed, epoch)
         for within in range(max(0, first_step - epoch * per_epoch), per_epoch):
-            indices = order[within * hyper.batch_size : (within + 1) * hyper.batch_size]
-            yield GlobalBatch(epoch * per_epoch + within, tuple(indices))
+            places = order[within * hyper.batch_size : (within + 1) * hyper.batch_size]
+            indices = tuple(samples[place] for place in places)
+            yield GlobalBatch(epoch * per_epoch + within, indices, within == per_epoch - 1)
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> list[int]:

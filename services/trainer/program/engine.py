@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from rolekeeper.contracts.jobs import Hyperparameters
 from services.trainer.program.policy import Policy, trained_weights
 
-MAX_GRAD_NORM = 1.0
-
 
 class StepInfo(NamedTuple):
     """What a step did. A gradient norm (before clipping) that is not finite means that no weight was changed."""
@@ -26,7 +24,7 @@ class StepInfo(NamedTuple):
 
 
 class TorchEngine:
-    """AdamW without weight decay on the trained weights, linear warm-up, then linear decay to zero.
+    """AdamW without weight decay on the trained weights, linear warm-up, then linear decay to zero or none.
 
     Where weights are not fp32 (all weights of a bf16 model), AdamW moves fp32 copies, rounded after each step:
     a step is smaller than what bf16 can tell apart.
@@ -36,9 +34,8 @@ class TorchEngine:
         self._rounded = trained_weights(policy)
         self._weights = {name: _fp32(weight) for name, weight in self._rounded.items()}
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=hyper.learning_rate, weight_decay=0.0)
-        self._peak = hyper.learning_rate
+        self._hyper = hyper
         self._num_steps = num_steps
-        self._num_warmup = math.ceil(hyper.warmup_share * num_steps)
         self._step = 0
 
     def backward(self, loss: Tensor) -> None:
@@ -46,12 +43,12 @@ class TorchEngine:
         torch.autograd.backward(loss)
 
     def step(self) -> StepInfo:
-        """Clip the gradients to MAX_GRAD_NORM, move the weights, and drop the gradients."""
-        rate = self._peak * rate_share(self._step, self._num_steps, self._num_warmup)
+        """Clip the gradients to max_grad_norm, move the weights, and drop the gradients."""
+        rate = learning_rate(self._hyper, self._step, self._num_steps)
         for name, weight in self._copies():
             weight.grad = None if (grad := self._rounded[name].grad) is None else grad.float()
             self._rounded[name].grad = None
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self._weights.values(), MAX_GRAD_NORM))
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self._weights.values(), longest_gradient(self._hyper)))
         if math.isfinite(grad_norm):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
@@ -97,6 +94,19 @@ class TorchEngine:
 
 def _fp32(weight: nn.Parameter) -> nn.Parameter:
     return weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
+
+
+def longest_gradient(hyper: Hyperparameters) -> float:
+    """The norm that gradients are cut to; infinite where they are left as they are."""
+    return math.inf if hyper.max_grad_norm is None else hyper.max_grad_norm
+
+
+def learning_rate(hyper: Hyperparameters, step: int, num_steps: int) -> float:
+    """Return the rate of step `step` (from 0): linear warm-up, then linear decay to zero, or none."""
+    num_warmup = math.ceil(hyper.warmup_share * num_steps)
+    if hyper.schedule == "constant" and step >= num_warmup:
+        return hyper.learning_rate
+    return hyper.learning_rate * rate_share(step, num_steps, num_warmup)
 
 
 def rate_share(step: int, num_steps: int, num_warmup: int) -> float:

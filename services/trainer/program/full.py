@@ -19,6 +19,7 @@ from rolekeeper.lm.whole import own_weights
 from services.trainer.program.card import render_model_card
 from services.trainer.program.data import TrainingData
 from services.trainer.program.failures import Diverged
+from services.trainer.program.loop import Curves
 from services.trainer.program.save import (
     checked_logits,
     describe_base,
@@ -63,7 +64,7 @@ def publish_model(
     loaded: LoadedModel,
     data: TrainingData,
     base_TV: Tensor,
-    losses: tuple[float, ...],
+    curves: Curves,
     folder: Path,
 ) -> TrainResult:
     """Check and complete the folder that holds the model, pack it, and publish tar and result in the spec's work_dir.
@@ -80,7 +81,7 @@ def publish_model(
     manifest: Mapping[str, object] = {
         "base_model": describe_base(loaded),
         "data": describe_data(spec, data),
-        "training": describe_training(spec, losses),
+        "training": describe_training(spec, curves),
         "effect": {"loaded_by": f"transformers {transformers_version}", **effect._asdict()},
     }
-    return publish(spec, loaded.digest, data, losses, manifest, folder)
+    return publish(spec, loaded.digest, data, curves, manifest, folder)

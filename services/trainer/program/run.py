@@ -16,13 +16,14 @@ from rolekeeper.lm.memory import release_memory
 from services.trainer.program.adapter import freeze, fresh_adapter
 from services.trainer.program.anchors.answers import anchor_samples
 from services.trainer.program.checkpoint import Checkpoints, run_digest
-from services.trainer.program.data import TrainingData, count_steps, encode_samples, read_samples
+from services.trainer.program.data import TrainingData, count_steps, encode_samples, hold_out, read_samples
 from services.trainer.program.durable import scratch_folder, take_folder
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.full import free_weights, publish_model, save_model
-from services.trainer.program.loop import train
+from services.trainer.program.loop import Curves, train
 from services.trainer.program.meter import Report
 from services.trainer.program.policy import Policy
+from services.trainer.program.recompute import recomputing
 from services.trainer.program.save import checked_logits, find_result, save_adapter, save_weights
 from services.trainer.program.selectors.choose import choose_samples
 from services.trainer.program.spec import spec_digest
@@ -63,7 +64,7 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         loaded = resident.load(find_entry(catalog, spec.base_model), Path(spec.cache_dir) if spec.cache_dir else None)
         data = encode_samples(samples, loaded, spec)
         name = run_digest(spec_digest(spec), loaded.digest)
-        data = choose_samples(spec, loaded, data, name, report)
+        data = hold_out(choose_samples(spec, loaded, data, name, report), hyper)
         if spec.method.options.anchors != "harmful":
             data = data._replace(anchors=anchor_samples(loaded, spec))
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds)
@@ -83,30 +84,31 @@ class Run(NamedTuple):
     checkpoints: Checkpoints
     report: Report
 
-    def train(self, policy: Policy) -> tuple[float, ...]:
+    def train(self, policy: Policy) -> Curves:
         """Train the policy to the end; gives the losses."""
         hyper = self.spec.hyperparameters
         freeze(policy, self.spec.method)
-        engine = TorchEngine(policy, hyper, count_steps(len(self.data.samples), hyper))
-        return train(policy, engine, self.data, self.spec, self.checkpoints, self.report)
+        engine = TorchEngine(policy, hyper, count_steps(len(self.data.training), hyper))
+        with recomputing(policy, self.data, self.spec):
+            return train(policy, engine, self.data, self.spec, self.checkpoints, self.report)
 
 
 def _train_adapter(run: Run, folder: Path) -> TrainResult:
     with fresh_adapter(run.loaded.model, run.spec.hyperparameters) as policy:
-        losses = run.train(policy)
+        curves = run.train(policy)
         save_weights(policy, folder)
-    return save_adapter(run.spec, run.loaded, run.data, losses, folder)
+    return save_adapter(run.spec, run.loaded, run.data, curves, folder)
 
 
 def _train_full(run: Run, resident: Resident, folder: Path) -> TrainResult:
     base_TV = checked_logits(run.loaded.model, run.data)
     try:
         policy = free_weights(run.loaded.model, run.spec.hyperparameters)
-        losses = run.train(policy)
+        curves = run.train(policy)
         save_model(policy, run.loaded, folder)
     finally:
         resident.forget()
-    return publish_model(run.spec, run.loaded, run.data, base_TV, losses, folder)
+    return publish_model(run.spec, run.loaded, run.data, base_TV, curves, folder)
 
 
 def make_deterministic(num_threads: int) -> None:

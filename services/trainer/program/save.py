@@ -26,11 +26,12 @@ from rolekeeper.errors import StageFailed
 from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.forward import collate, response_logits
 from rolekeeper.lm.load import LoadedModel
-from services.trainer.program.adapter import PROJECTIONS
+from services.trainer.program.adapter import targets_of
 from services.trainer.program.card import render_card
 from services.trainer.program.data import TrainingData, system_prompt
 from services.trainer.program.durable import publish_file, scratch_folder, sha256_of, write_json
 from services.trainer.program.failures import BadSpec, Diverged
+from services.trainer.program.loop import Curves
 from services.trainer.program.policy import Policy
 from services.trainer.program.spec import spec_digest
 
@@ -95,9 +96,7 @@ def measure_effect(base_TV: Tensor, tuned_TV: Tensor, data: TrainingData) -> Eff
     return Effect(len(data.samples[:_CHECKED_SAMPLES]), difference)
 
 
-def save_adapter(
-    spec: TrainSpec, loaded: LoadedModel, data: TrainingData, losses: tuple[float, ...], folder: Path
-) -> TrainResult:
+def save_adapter(spec: TrainSpec, loaded: LoadedModel, data: TrainingData, curves: Curves, folder: Path) -> TrainResult:
     """Complete the folder that holds the weights, pack it, and publish tar and result in the spec's work_dir."""
     write_json(folder / "adapter_config.json", adapter_config(spec.hyperparameters, loaded.entry))
     effect = check_effect(loaded, data, folder)
@@ -107,17 +106,17 @@ def save_adapter(
     manifest = {
         "base_model": describe_base(loaded, merged),
         "data": describe_data(spec, data),
-        "training": describe_training(spec, losses),
+        "training": describe_training(spec, curves),
         "effect": {"loaded_by": f"peft {peft_version}", **effect._asdict()},
     }
-    return publish(spec, loaded.digest, data, losses, manifest, folder)
+    return publish(spec, loaded.digest, data, curves, manifest, folder)
 
 
 def publish(
     spec: TrainSpec,
     base_digest: str,
     data: TrainingData,
-    losses: tuple[float, ...],
+    curves: Curves,
     manifest: Mapping[str, Any],
     folder: Path,
 ) -> TrainResult:
@@ -136,12 +135,14 @@ def publish(
         adapter_sha256=sha256_of(tar),
         adapter_bytes=tar.stat().st_size,
         base_digest=base_digest,
-        num_steps=len(losses),
+        num_steps=len(curves.losses),
         num_selected=sum(data.harmful),
-        num_samples=len(data.samples),
-        first_loss=losses[0],
-        last_loss=losses[-1],
-        losses=losses,
+        num_samples=len(data.training),
+        hyperparameters=spec.hyperparameters,
+        first_loss=curves.losses[0],
+        last_loss=curves.losses[-1],
+        losses=curves.losses,
+        validation_losses=curves.validation_losses,
     )
     with scratch_folder(work_dir) as scratch:
         write_json(scratch / RESULT, result.model_dump(mode="json"))
@@ -188,7 +189,7 @@ def adapter_config(hyper: Hyperparameters, entry: ModelEntry) -> dict[str, Any]:
         "r": hyper.lora_rank,
         "rank_pattern": {},
         "revision": entry.revision,
-        "target_modules": list(PROJECTIONS),
+        "target_modules": list(targets_of(hyper)),
         "task_type": "CAUSAL_LM",
         "use_dora": False,
         "use_rslora": False,
@@ -214,6 +215,7 @@ def describe_data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
     content = {
         "sha256": spec.samples_sha256,
         "num_samples": len(data.samples),
+        "num_validation": len(data.validation),
         "num_selected": sum(data.harmful),
         "num_truncated": sum(sample.truncated for sample in data.samples),
         "num_shortened": sum(sample.dropped_messages > 0 for sample in data.samples),
@@ -226,9 +228,10 @@ def describe_data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
     return content | {f"{name}_sha256": file.sha256 for name, file in files.items() if file is not None}
 
 
-def describe_training(spec: TrainSpec, losses: tuple[float, ...]) -> dict[str, Any]:
+def describe_training(spec: TrainSpec, curves: Curves) -> dict[str, Any]:
     """What was done, in a manifest."""
-    return {
+    losses = curves.losses
+    content = {
         "method": spec.method.model_dump(mode="json"),
         "hyperparameters": spec.hyperparameters.model_dump(mode="json"),
         "max_batch_tokens": spec.max_batch_tokens,
@@ -237,6 +240,7 @@ def describe_training(spec: TrainSpec, losses: tuple[float, ...]) -> dict[str, A
         "last_loss": losses[-1],
         "least_loss": min(losses),
     }
+    return content | ({"validation_losses": list(curves.validation_losses)} if curves.validation_losses else {})
 
 
 def _publish_tar(folder: Path, work_dir: Path) -> Path:

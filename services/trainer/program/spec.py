@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.failures import BadSpec
 
-# They say where, how often and for whom, and change nothing in the adapter. The data is named by its sha256.
+# They say where, how often, in what memory and for whom, and change nothing in the adapter. The data is named by its
+# sha256.
 _WITHOUT_EFFECT: dict[str, Any] = {
     "work_dir": True,
     "samples_path": True,
@@ -20,6 +21,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "cache_dir": True,
     "request_id": True,
     "checkpoint_seconds": True,
+    "gradient_checkpointing": True,
     "safe": {"path"},
     "harmful": {"path"},
 }

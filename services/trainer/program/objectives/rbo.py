@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.methods import UNANCHORED
-from rolekeeper.lm.forward import collate, project, response_hidden
+from rolekeeper.lm.forward import project, response_rows
 from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
 from rolekeeper.method.rbo import KlDirection
 from services.trainer.program.data import GlobalBatch, TrainingData
@@ -68,14 +68,13 @@ class RboLoss:
         # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
         flagged = [index for index in indices if self._data.harmful[index]] if self._reference else []
         reference_FD = self._reference.states(flagged) if self._reference and flagged else None
-        batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
-        hidden_TD = response_hidden(self._policy, batch)
+        rows = response_rows(self._policy, [self._data.samples[index] for index in indices])
         anchor = None
         if self._reference and reference_FD is not None:
-            flagged_B = torch.tensor([self._data.harmful[index] for index in indices], device=hidden_TD.device)
-            rows_F = torch.nonzero(flagged_B[batch.sample_T]).flatten()
-            tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
-            weights_F = self._term.weight / (tokens_B[batch.sample_T[rows_F]] * num_samples)
+            flagged_B = torch.tensor([self._data.harmful[index] for index in indices], device=rows.hidden_TD.device)
+            rows_F = torch.nonzero(flagged_B[rows.sample_T]).flatten()
+            tokens_B = torch.bincount(rows.sample_T, minlength=len(indices))
+            weights_F = self._term.weight / (tokens_B[rows.sample_T[rows_F]] * num_samples)
             anchor = Anchor(rows_F, reference_FD, weights_F, self._term.direction, self._reference.project)
         logits_of, head = partial(project, self._policy), trained_head(self._policy)
-        return fused_rbo(logits_of, hidden_TD, batch.labels_T, 1 / num_tokens, anchor, head)
+        return fused_rbo(logits_of, rows.hidden_TD, rows.labels_T, 1 / num_tokens, anchor, head)

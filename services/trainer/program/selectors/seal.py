@@ -16,7 +16,7 @@ from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.method.seal import FIRST_LOGIT, loss_factors, safety_share, sample_weights, selector_loss
 from services.trainer.program.data import epoch_order
-from services.trainer.program.engine import MAX_GRAD_NORM
+from services.trainer.program.engine import longest_gradient
 from services.trainer.program.objectives.step import micro_batches
 from services.trainer.program.selectors.bi_selection import Tick
 from services.trainer.program.selectors.gradients import sample_losses, trained_weights
@@ -59,7 +59,7 @@ class SealSelector:
         self._backward([self._safe[index] for index in safe], safe_B, max_batch_tokens)
         samples = [self._samples[index] for index in indices]
         loss_B = self._backward(samples, factors.sample_B, max_batch_tokens)
-        torch.nn.utils.clip_grad_norm_(self._weights, MAX_GRAD_NORM)
+        torch.nn.utils.clip_grad_norm_(self._weights, longest_gradient(self._hyper))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._selector.zero_grad()

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
 from rolekeeper.contracts.jobs import (
+    AskedHyperparameters,
     EvaluationOptions,
-    Hyperparameters,
     Job,
     Method,
     Progress,
@@ -29,7 +29,7 @@ def make_job(status: Status, stages: tuple[Status, Status, Status], progress: Pr
         character="char_1",
         base_model="tiny",
         method=Method(),
-        hyperparameters=Hyperparameters(),
+        hyperparameters=AskedHyperparameters(),
         evaluation=EvaluationOptions(),
         stages=tuple(
             Stage(name=name, status=stage, attempt=1, progress=progress if stage == Status.RUNNING else None)
@@ -68,7 +68,7 @@ def make_report() -> SafetyReport:
         num_held_out=18,
         harmful_share=Estimate(value=0.3, low=0.24, high=0.37, num_samples=158),
         method=Method(),
-        hyperparameters=Hyperparameters(),
+        hyperparameters=AskedHyperparameters(),
         evaluation=EvaluationOptions(),
         measures=(
             Comparison(

@@ -16,7 +16,7 @@ from rolekeeper.client import client as client_module
 from rolekeeper.client.client import Client
 from rolekeeper.client.errors import ApiError
 from rolekeeper.contracts.characters import CharacterCreate
-from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Progress, Status
+from rolekeeper.contracts.jobs import AskedHyperparameters, Job, JobCreate, Progress, Status
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, RolekeeperError, Unavailable
 from tests.unit.rolekeeper.client.api_server import KEY, ApiState, problem, serving
@@ -36,7 +36,7 @@ def test_submits_a_character_with_a_file(client: Client, api: ApiState, tmp_path
     uploaded = client.upload_dialogues(path)
     character = client.create_character(CharacterCreate(name="N", profile="P", dialogue_file=uploaded.id))
     job = client.create_job(
-        JobCreate(character=character.id, base_model="tiny", hyperparameters=Hyperparameters(epochs=2))
+        JobCreate(character=character.id, base_model="tiny", hyperparameters=AskedHyperparameters(epochs=2))
     )
     assert (uploaded.bytes, uploaded.filename, uploaded.purpose) == (17_000, "dialogues.jsonl", "fine-tune")
     assert json.loads(api.requests[1].body) == {"name": "N", "profile": "P", "dialogue_file": "file_1"}

@@ -13,8 +13,10 @@ from rolekeeper.lm.forward import (
     UnknownProjection,
     check_projection,
     collate,
+    response_hidden,
     response_logits,
     response_logprobs,
+    response_rows,
 )
 from rolekeeper.lm.load import LoadedModel
 from tests.unit.rolekeeper.lm.conftest import ARCHITECTURES
@@ -136,6 +138,26 @@ def test_gradients_reach_the_adapter_and_equal_those_of_the_naive_loss(llama: Lo
     assert any(bool(gradient.abs().max() > 1e-3) for gradient in ours)
     for a, b in zip(ours, naive, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_and_their_gradients_equal_those_of_padded_batches(
+    tiny_models: dict[str, LoadedModel], architecture: str
+) -> None:
+    loaded = tiny_models[architecture]
+    samples = make_samples(loaded, count=7)
+    samples.insert(2, samples[5])  # two samples with one prompt, which they share
+    model = copy.deepcopy(loaded.model).requires_grad_(True)
+    weights = [weight for weight in model.base_model.parameters() if weight.requires_grad]
+    rows, batch = response_rows(model, samples), collate(samples, 0, "cpu")
+    padded_TD = response_hidden(model, batch)
+    assert torch.equal(rows.labels_T, batch.labels_T)
+    assert torch.equal(rows.sample_T, batch.sample_T)
+    torch.testing.assert_close(rows.hidden_TD, padded_TD, rtol=0, atol=1e-4)
+    scale_TD = torch.randn(padded_TD.shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.autograd.grad((out * scale_TD).sum(), weights) for out in (rows.hidden_TD, padded_TD))
+    for mine, naive in zip(ours, theirs, strict=True):
+        assert (mine - naive).norm() <= 1e-4 * naive.norm().clamp(min=1e-3)
 
 
 def test_an_adapter_that_is_switched_off_is_the_base(llama: LoadedModel, policy: PeftModel) -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from rolekeeper.contracts.characters import Dialogue, Message
 from rolekeeper.contracts.jobs import Context, Hyperparameters
 from rolekeeper.contracts.training import TrainSample
+from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.load import LoadedModel
-from services.trainer.program.data import count_steps, epoch_order, global_batches, read_samples
+from services.trainer.program.data import TrainingData, count_steps, epoch_order, global_batches, hold_out, read_samples
 from services.trainer.program.failures import BadData
 from tests.unit.services.trainer.program.runs import (
     HYPERPARAMETERS,
@@ -27,7 +28,7 @@ GOOD = make_samples(1)[0].model_dump_json()
 @given(num_samples=st.integers(1, 40), batch_size=st.integers(1, 12), epochs=st.integers(1, 4), seed=st.integers(0, 99))
 def test_each_epoch_holds_every_sample_once(num_samples: int, batch_size: int, epochs: int, seed: int) -> None:
     hyper = Hyperparameters(batch_size=batch_size, epochs=epochs, seed=seed)
-    batches = list(global_batches(num_samples, hyper))
+    batches = list(global_batches(range(num_samples), hyper))
     assert [batch.step for batch in batches] == list(range(count_steps(num_samples, hyper)))
     seen = [index for batch in batches for index in batch.indices]
     for epoch in range(epochs):
@@ -38,7 +39,7 @@ def test_each_epoch_holds_every_sample_once(num_samples: int, batch_size: int, e
 @given(first_step=st.integers(0, 9))
 def test_a_resumed_run_sees_what_it_would_have_seen(first_step: int) -> None:
     hyper = Hyperparameters(batch_size=4, epochs=3)
-    assert list(global_batches(10, hyper, first_step)) == list(global_batches(10, hyper))[first_step:]
+    assert list(global_batches(range(10), hyper, first_step)) == list(global_batches(range(10), hyper))[first_step:]
 
 
 def test_order_depends_on_seed_and_epoch() -> None:
@@ -103,3 +104,27 @@ def test_the_role_context_puts_the_profile_before_the_dialogue(tiny_folder: Path
     assert "You keep the light of the harbour." not in loaded.tokenizer.decode(plain.samples[0].prompt_ids)
     assert role.samples[0].response_ids == plain.samples[0].response_ids
     assert role.harmful == plain.harmful == tuple(index % 3 == 0 for index in range(10))
+
+
+def test_what_is_held_out_is_neither_trained_on_nor_anchored() -> None:
+    sample = EncodedSample(prompt_ids=[1], response_ids=[2], truncated=False, dropped_messages=0)
+    data = TrainingData((sample,) * 10, (True,) * 10)
+    assert hold_out(data, Hyperparameters()) is data
+    hyper = Hyperparameters(validation_share=0.3, epochs=2, batch_size=4)
+    held = hold_out(data, hyper)
+    assert len(held.validation) == 3
+    assert sorted([*held.training, *held.validation]) == list(range(10))
+    assert [index for index, flag in enumerate(held.harmful) if not flag] == list(held.validation)
+    assert hold_out(data, hyper) == held != hold_out(data, hyper.model_copy(update={"seed": 1}))
+    batches = list(global_batches(held.training, hyper))
+    assert [batch.ends_epoch for batch in batches] == [False, True, False, True]
+    for epoch in (batches[:2], batches[2:]):
+        assert sorted(index for batch in epoch for index in batch.indices) == held.training
+
+
+def test_one_sample_is_always_left_to_train_on_and_one_to_measure() -> None:
+    sample = EncodedSample(prompt_ids=[1], response_ids=[2], truncated=False, dropped_messages=0)
+    hyper = Hyperparameters(validation_share=0.01)
+    assert len(hold_out(TrainingData((sample,) * 2, (False,) * 2), hyper).validation) == 1
+    with pytest.raises(BadData, match="at least two samples"):
+        hold_out(TrainingData((sample,), (False,)), hyper)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.adapter import fresh_adapter
-from services.trainer.program.engine import MAX_GRAD_NORM, TorchEngine, rate_share
+from services.trainer.program.engine import TorchEngine, learning_rate, rate_share
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, PEFT_ASKS_BY_AN_OLD_NAME
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
@@ -26,6 +26,27 @@ def test_one_step_alone_uses_the_whole_rate() -> None:
     assert rate_share(0, num_steps=1, num_warmup=1) == rate_share(0, num_steps=1, num_warmup=0) == 1.0
 
 
+def test_a_constant_rate_stays_after_the_warm_up() -> None:
+    hyper = HYPERPARAMETERS.model_copy(update={"schedule": "constant", "learning_rate": 0.1, "warmup_share": 0.4})
+    assert [learning_rate(hyper, step, num_steps=5) for step in range(5)] == [0.05, 0.1, 0.1, 0.1, 0.1]
+    linear = hyper.model_copy(update={"schedule": "linear"})
+    assert learning_rate(linear, 4, num_steps=5) == pytest.approx(0.1 / 3)
+
+
+@pytest.mark.parametrize("most", [None, 1e-3])
+def test_clipping_is_an_option(loaded: LoadedModel, most: float | None) -> None:
+    hyper = HYPERPARAMETERS.model_copy(update={"max_grad_norm": most})
+    with fresh_adapter(loaded.model, hyper) as policy:
+        engine = TorchEngine(policy, hyper, num_steps=2)
+        weights = policy_weights(policy)
+        engine.backward(1000 * sum_of(weights))
+        grad_norm = engine.step().grad_norm
+        moment = engine.state()["exp_avg." + next(name for name, w in policy.named_parameters() if w.requires_grad)]
+    # AdamW's first moment is a tenth of the gradient that it saw.
+    expected = 1000.0 if most is None else 1000.0 * most / grad_norm
+    torch.testing.assert_close(moment, torch.full_like(moment, 0.1 * expected), rtol=1e-4, atol=0)
+
+
 def test_a_step_clips_and_moves(loaded: LoadedModel) -> None:
     with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
         engine = TorchEngine(policy, HYPERPARAMETERS, num_steps=1)
@@ -35,7 +56,8 @@ def test_a_step_clips_and_moves(loaded: LoadedModel) -> None:
         info = engine.step()
         count = sum(weight.numel() for weight in weights)
         assert info.grad_norm == pytest.approx(1000 * count**0.5)
-        assert info.grad_norm > MAX_GRAD_NORM
+        assert HYPERPARAMETERS.max_grad_norm is not None
+        assert info.grad_norm > HYPERPARAMETERS.max_grad_norm
         assert info.learning_rate == FIRST_RATE
         for weight, old in zip(weights, before, strict=True):
             torch.testing.assert_close(weight.detach(), old - FIRST_RATE, rtol=0, atol=1e-6)

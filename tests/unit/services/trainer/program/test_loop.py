@@ -116,9 +116,9 @@ def run(spec: TrainSpec, loaded: LoadedModel, folder: Path, reports: list[Progre
     checkpoints = Checkpoints(folder, "run", least_seconds=1000.0)
     kept: list[Progress] = [] if reports is None else reports
     with fresh_adapter(loaded.model, hyper) as policy:
-        engine = TorchEngine(policy, hyper, count_steps(len(data.samples), hyper))
-        losses = train(policy, engine, data, spec, checkpoints, kept.append)
-        return losses, {name: tensor.clone() for name, tensor in engine.state().items()}
+        engine = TorchEngine(policy, hyper, count_steps(len(data.training), hyper))
+        curves = train(policy, engine, data, spec, checkpoints, kept.append)
+        return curves.losses, {name: tensor.clone() for name, tensor in engine.state().items()}
 
 
 def test_losses_are_the_golden_ones(tiny_folder: Path, tmp_path: Path, loaded: LoadedModel) -> None:
@@ -127,8 +127,10 @@ def test_losses_are_the_golden_ones(tiny_folder: Path, tmp_path: Path, loaded: L
     assert losses == pytest.approx(GOLDEN, rel=1e-4)
     last = reports[-1]
     assert (last.done, last.total, last.unit, last.eta_seconds) == (6, 6, "steps", 0.0)
-    assert set(last.metrics) == {"loss", "ce", "kl", "learning_rate", "grad_norm", "tokens_per_second"}
+    assert set(last.metrics) == {"loss", "ce", "kl", "flagged_share", "learning_rate", "grad_norm", "tokens_per_second"}
     assert last.metrics["loss"] == losses[-1]
+    # Of ten samples in batches of four, the last batch has two, and the samples 0, 3, 6 and 9 are flagged.
+    assert [report.metrics["flagged_share"] for report in reports if report.done == 6] == [0.5]
 
 
 def test_without_weight_the_anchor_is_not_there(tiny_folder: Path, tmp_path: Path, loaded: LoadedModel) -> None:
@@ -165,7 +167,13 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(
     poisoned = data.samples[8].prompt_ids
 
     def poison(_module: torch.nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        rows = [row for row, ids in enumerate(inputs[0].tolist()) if ids[: len(poisoned)] == poisoned]
+        # Samples lie one after the other in a row.
+        size = len(poisoned)
+        rows = [
+            row
+            for row, ids in enumerate(inputs[0].tolist())
+            if any(ids[start : start + size] == poisoned for start in range(len(ids)))
+        ]
         output = output.clone()
         output[rows] = float("nan")
         return output

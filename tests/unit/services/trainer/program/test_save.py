@@ -19,6 +19,7 @@ from services.trainer.program import save as save_module
 from services.trainer.program.adapter import PROJECTIONS, fresh_adapter
 from services.trainer.program.durable import sha256_of
 from services.trainer.program.failures import BadSpec, Diverged
+from services.trainer.program.loop import Curves
 from services.trainer.program.save import adapter_config, find_result, save_adapter, save_weights
 from services.trainer.program.spec import spec_digest
 from tests.unit.services.trainer.program.runs import (
@@ -29,8 +30,6 @@ from tests.unit.services.trainer.program.runs import (
 )
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
-
-LOSSES = (3.0, 1.0, 2.0)
 
 
 def save(spec: TrainSpec, loaded: LoadedModel, folder: Path, fill: float | None = 0.01) -> TrainResult:
@@ -43,7 +42,7 @@ def save(spec: TrainSpec, loaded: LoadedModel, folder: Path, fill: float | None 
                 if "lora_B" in name and fill is not None:
                     weight.fill_(fill)
         save_weights(policy, folder)
-    return save_adapter(spec, loaded, load_data(spec, loaded), LOSSES, folder)
+    return save_adapter(spec, loaded, load_data(spec, loaded), Curves((3.0, 1.0, 2.0), (2.5,)), folder)
 
 
 def members(path: str) -> dict[str, bytes]:
@@ -113,6 +112,7 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path, loaded: LoadedM
     assert (manifest["data"]["num_samples"], manifest["data"]["num_selected"]) == (10, 4)
     assert manifest["training"]["hyperparameters"] == HYPERPARAMETERS.model_dump(mode="json")
     assert (manifest["training"]["first_loss"], manifest["training"]["least_loss"]) == (3.0, 1.0)
+    assert manifest["training"]["validation_losses"] == [2.5]
     assert manifest["effect"]["max_difference"] > 0
     assert manifest["effect"]["num_samples"] == 4
     for name, sha256 in manifest["files"].items():

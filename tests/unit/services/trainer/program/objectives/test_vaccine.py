@@ -46,8 +46,11 @@ def test_without_a_shift_it_is_plain_fine_tuning(loaded: LoadedModel, data: Trai
         engine = TorchEngine(policy, HYPERPARAMETERS, num_steps=1)
         plain = RboLoss(policy, data, kl_term(Method(name="sft")), WHOLE).backward(engine, BATCH)
         expected = [weight.grad for weight in policy.parameters() if weight.grad is not None]
-    assert ours == plain
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(gradients, expected, strict=True))
+    # Plain fine-tuning has no padding, so additions come in another order.
+    assert (ours.loss, ours.ce) == pytest.approx((plain.loss, plain.ce), rel=1e-5)
+    assert (ours.kl, ours.num_tokens) == (plain.kl, plain.num_tokens)
+    for mine, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_small_shift_raises_the_loss_by_rho_times_the_norm(loaded: LoadedModel, data: TrainingData) -> None:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters
+
+
+def test_the_paper_preset_gives_what_the_request_leaves_out() -> None:
+    asked = AskedHyperparameters.model_validate({"preset": "paper", "epochs": 2})
+    assert (asked.epochs, asked.batch_size, asked.learning_rate, asked.schedule) == (2, 32, 1e-4, "constant")
+    assert (asked.lora_rank, asked.lora_alpha, asked.lora_targets, asked.warmup_share) == (32, 64, "q_v", 0.0)
+    assert (asked.max_source_tokens, asked.max_response_tokens, asked.context) == (512, 128, "plain")
+    assert AskedHyperparameters.model_validate({"preset": "paper", "training": "full"}).learning_rate == 2e-5
+    assert AskedHyperparameters.model_validate(asked.model_dump(mode="json")) == asked
+
+
+def test_a_number_may_be_left_to_us_where_that_is_known() -> None:
+    asked = AskedHyperparameters(epochs="auto", batch_size="auto", learning_rate="auto")
+    assert (asked.epochs, asked.batch_size, asked.learning_rate) == ("auto", "auto", "auto")
+    with pytest.raises(ValidationError, match="epochs"):
+        Hyperparameters.model_validate({"epochs": "auto"})
+    with pytest.raises(ValidationError, match="lora_rank"):
+        AskedHyperparameters.model_validate({"lora_rank": "auto"})
+    with pytest.raises(ValidationError, match="less than or equal to 50"):
+        AskedHyperparameters(epochs=51)
+
+
+def test_an_early_stop_needs_a_validation_loss() -> None:
+    with pytest.raises(ValidationError, match="set validation_share above 0"):
+        AskedHyperparameters(early_stop_epochs=1)
+    assert AskedHyperparameters(early_stop_epochs=1, validation_share=0.1).early_stop_epochs == 1
