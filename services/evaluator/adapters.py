@@ -25,15 +25,21 @@ _MAX_TEXT = 1 << 20
 _MAX_BYTES: Mapping[str, int] = {_CONFIG: _MAX_TEXT, _WEIGHTS: 4 << 30, _MANIFEST: _MAX_TEXT, "README.md": _MAX_TEXT}
 _CHUNK_BYTES = 1 << 20
 _MODEL_WEIGHTS = "model.safetensors"
-_MODEL_TEXTS = ("config.json", "generation_config.json", "README.md", _MANIFEST)
-_TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "tokenizer.model"),
-    *("added_tokens.json", "vocab.json", "merges.txt"),
-)
+_MAX_TOKENIZER = 256 << 20
 _MODEL_MAX_BYTES: Mapping[str, int] = {
     _MODEL_WEIGHTS: 1 << 40,
-    **dict.fromkeys(_MODEL_TEXTS, _MAX_TEXT),
-    **dict.fromkeys(_TOKENIZER_FILES, 256 << 20),
+    "config.json": _MAX_TEXT,
+    "generation_config.json": _MAX_TEXT,
+    "README.md": _MAX_TEXT,
+    _MANIFEST: _MAX_TEXT,
+    "tokenizer.json": _MAX_TOKENIZER,
+    "tokenizer_config.json": _MAX_TOKENIZER,
+    "tokenizer.model": _MAX_TOKENIZER,
+    "chat_template.jinja": _MAX_TEXT,
+    "special_tokens_map.json": _MAX_TEXT,
+    "added_tokens.json": _MAX_TOKENIZER,
+    "vocab.json": _MAX_TOKENIZER,
+    "merges.txt": _MAX_TOKENIZER,
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

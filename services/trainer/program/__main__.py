@@ -13,27 +13,33 @@ import torch
 from rolekeeper.contracts.training import ExitCode
 from rolekeeper.logs import configure_logging
 from services.trainer.program.failures import describe
+from services.trainer.program.processes import JOIN, launch
 from services.trainer.program.run import Resident, make_deterministic, run_spec
 from services.trainer.program.save import RESULT
 from services.trainer.program.serve import protocol_stream, serve
 from services.trainer.program.spec import read_spec
 from services.trainer.program.terminal import ProgressBar
+from services.trainer.program.world import join_world, leave_world
 
 
 def main(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run one spec, or serve."""
     options = _parse(arguments)
+    if options.processes:
+        threads = options.threads or max(1, torch.get_num_threads() // options.processes)
+        return launch(options.processes, [options.spec, "--threads", str(threads)])
     make_deterministic(options.threads or torch.get_num_threads())
     with protocol_stream() as output:
-        return _serve(output) if options.serve else _run_alone(Path(options.spec), output)
+        return _serve(output) if options.serve else _run_alone(Path(options.spec), options.join, output)
 
 
-def _run_alone(spec_path: Path, output: IO[bytes]) -> ExitCode:
+def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "WARNING")
     bar = ProgressBar(sys.stderr)
     try:
         spec = read_spec(spec_path)
-        run_spec(spec, Resident(), bar.show)
+        resident = Resident(join_world() if join else None)
+        run_spec(spec, resident, bar.show)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command goes on from the last checkpoint\n")
         return ExitCode.INFRASTRUCTURE
@@ -41,6 +47,9 @@ def _run_alone(spec_path: Path, output: IO[bytes]) -> ExitCode:
         failure = describe(error)
         sys.stderr.write(f"\n{failure.message}\n")
         return failure.exit_code
+    leave_world()
+    if not resident.world.leads:
+        return ExitCode.OK
     bar.close()
     output.write(f"{Path(spec.work_dir).absolute() / RESULT}\n".encode())
     return ExitCode.OK
@@ -60,9 +69,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("spec", nargs="?", help="JSON file of a TrainSpec")
     parser.add_argument("--serve", action="store_true", help="read commands from stdin, write messages to stdout")
     parser.add_argument("--threads", type=int, help="threads of torch; another number gives other adapter bytes")
+    parser.add_argument("--processes", type=int, help="train with DeepSpeed in so many processes on this machine")
+    parser.add_argument(JOIN, action="store_true", help="train with DeepSpeed, as one of the processes of a launcher")
     options = parser.parse_args(arguments)
     if options.serve == bool(options.spec):
         parser.error("give either a spec file or --serve")
+    if options.serve and (options.processes or options.join):
+        parser.error("--serve works in one process")
     return options
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from services.trainer.program.durable import publish_folder, remove, scratch_folder, sha256_of, write_json
+from services.trainer.program.world import ALONE, World
 
 KEPT = 2
 FORMAT = 1
@@ -34,29 +35,41 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run in its folder. `run_digest` names everything that the run depends on."""
+    """The checkpoints of one run in its folder. `run_digest` names everything that the run depends on.
 
-    def __init__(self, folder: Path, run_digest: str, least_seconds: float) -> None:
+    Where several processes train together, the leader decides and writes, and all read.
+    """
+
+    def __init__(self, folder: Path, run_digest: str, least_seconds: float, world: World = ALONE) -> None:
         self._folder = folder
         self._run_digest = run_digest
         self._least_seconds = least_seconds
+        self._world = world
         self._saved_at = time.monotonic()
 
     def restore(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole and of this run. Newer ones that are not are removed."""
+        found = self._world.agree(self._newest_whole() if self._world.leads else None)
+        if found is None:
+            return None
+        losses = json.loads((found / _HISTORY).read_text("utf-8"))["losses"]
+        return Checkpoint(tuple(losses), load_file(found / _TENSORS))
+
+    def _newest_whole(self) -> Path | None:
         for folder in self._newest_first():
             damage = self._damage(folder)
             if damage is None:
-                losses = json.loads((folder / _HISTORY).read_text("utf-8"))["losses"]
-                return Checkpoint(tuple(losses), load_file(folder / _TENSORS))
+                return folder
             structlog.get_logger().warning("checkpoint left out", checkpoint=folder.name, reason=damage)
             remove(folder)
         return None
 
     def offer(self, losses: Sequence[float], state: Callable[[], Mapping[str, Tensor]]) -> None:
         """Save a checkpoint, unless the last one is younger than the spec wants."""
-        if time.monotonic() - self._saved_at >= self._least_seconds:
-            self._save(losses, state())
+        if self._world.agree(time.monotonic() - self._saved_at >= self._least_seconds):
+            tensors = state()
+            if self._world.leads:
+                self._save(losses, tensors)
             self._saved_at = time.monotonic()
 
     def clear(self) -> None:

@@ -1,19 +1,19 @@
-"""Backward and step with plain torch, on one device.
-
-The loop sees `backward`, `step`, `state` and `load_state` only: an engine over several devices can stand beside it.
-"""
+"""What the loop asks of an engine, and the one with plain torch, on one device. That over several is in `zero.py`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rolekeeper.contracts.jobs import Hyperparameters
 from services.trainer.program.policy import Policy, trained_weights
+from services.trainer.program.world import ALONE, World
+
+T = TypeVar("T")
 
 
 class StepInfo(NamedTuple):
@@ -21,6 +21,30 @@ class StepInfo(NamedTuple):
 
     grad_norm: float
     learning_rate: float
+
+
+class Engine(Protocol):
+    """Gradients and steps, over the devices of a world."""
+
+    world: World
+
+    def forward(self, compute: Callable[[], T]) -> T:
+        """Run a forward pass of the policy, and return what it returns."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a micro-batch's share of the loss, of all processes, to those of the step."""
+
+    def step(self) -> StepInfo:
+        """Clip the gradients, move the weights, and drop the gradients."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a step changes, besides the number of steps."""
+
+    def load_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Go on after `step` steps, from what `state` of any engine returned then."""
+
+    def close(self) -> None:
+        """Let go of the policy."""
 
 
 class TorchEngine:
@@ -31,12 +55,17 @@ class TorchEngine:
     """
 
     def __init__(self, policy: Policy, hyper: Hyperparameters, num_steps: int) -> None:
+        self.world = ALONE
         self._rounded = trained_weights(policy)
         self._weights = {name: _fp32(weight) for name, weight in self._rounded.items()}
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=hyper.learning_rate, weight_decay=0.0)
         self._hyper = hyper
         self._num_steps = num_steps
         self._step = 0
+
+    def forward(self, compute: Callable[[], T]) -> T:
+        """Run a forward pass of the policy, and return what it returns."""
+        return compute()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's share of the loss to those of the step."""
@@ -80,6 +109,9 @@ class TorchEngine:
                     "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(weight),
                 }
         self._round()
+
+    def close(self) -> None:
+        """Nothing is held that would outlive the engine."""
 
     def _copies(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, weight in self._weights.items():

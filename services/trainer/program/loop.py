@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.checkpoint import Checkpoints
 from services.trainer.program.data import TrainingData, count_steps, global_batches
-from services.trainer.program.engine import TorchEngine
+from services.trainer.program.engine import Engine
 from services.trainer.program.meter import Meter, Report
 from services.trainer.program.objectives.choose import objective_of
 from services.trainer.program.objectives.step import diverged
@@ -26,7 +26,7 @@ class Curves(NamedTuple):
 
 def train(
     policy: Policy,
-    engine: TorchEngine,
+    engine: Engine,
     data: TrainingData,
     spec: TrainSpec,
     checkpoints: Checkpoints,
@@ -49,7 +49,7 @@ def train(
     training = data.training
     meter = Meter(count_steps(len(training), hyper), len(losses), report)
     for batch in global_batches(training, hyper, first_step=len(losses)):
-        if validation.is_over:
+        if engine.world.agree(validation.is_over):
             break
         started_at = time.monotonic()
         step_loss = objective.backward(engine, batch)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 import torch
 
+from rolekeeper.contracts.jobs import Hyperparameters, Progress
 from rolekeeper.contracts.training import TrainResult, TrainSpec
 from rolekeeper.lm.catalog import ModelEntry, find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
@@ -18,7 +20,7 @@ from services.trainer.program.anchors.answers import anchor_samples
 from services.trainer.program.checkpoint import Checkpoints, run_digest
 from services.trainer.program.data import TrainingData, count_steps, encode_samples, hold_out, read_samples
 from services.trainer.program.durable import scratch_folder, take_folder
-from services.trainer.program.engine import TorchEngine
+from services.trainer.program.engine import Engine, TorchEngine
 from services.trainer.program.full import free_weights, publish_model, save_model
 from services.trainer.program.loop import Curves, train
 from services.trainer.program.meter import Report
@@ -27,12 +29,15 @@ from services.trainer.program.recompute import recomputing
 from services.trainer.program.save import checked_logits, find_result, save_adapter, save_weights
 from services.trainer.program.selectors.choose import choose_samples
 from services.trainer.program.spec import spec_digest
+from services.trainer.program.world import ALONE, World, check_joinable
 
 
 class Resident:
     """Keeps the base model of the last run, so that the next one on the same base model starts at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or ALONE
+        self.has_joined = world is not None
         self._loaded: LoadedModel | None = None
 
     def load(self, entry: ModelEntry, cache_dir: Path | None) -> LoadedModel:
@@ -45,6 +50,14 @@ class Resident:
             structlog.get_logger().info("base model loaded", base_model=entry.alias, seconds=seconds)
         return self._loaded
 
+    def engine(self, policy: Policy, hyper: Hyperparameters, num_steps: int) -> Engine:
+        """Return a new engine: DeepSpeed's in a world that was joined, if only of one, and else plain torch's."""
+        if not self.has_joined:
+            return TorchEngine(policy, hyper, num_steps)
+        from services.trainer.program.zero import ZeroEngine  # noqa: PLC0415 - seconds, and an extra not all install
+
+        return ZeroEngine(policy, hyper, num_steps, self.world)
+
     def forget(self) -> None:
         """Give the memory of the base model back."""
         self._loaded = None
@@ -52,63 +65,80 @@ class Resident:
 
 
 def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult:
-    """Train what the spec asks for, or return at once what an earlier run of the same spec made."""
-    work_dir = Path(spec.work_dir)
-    with take_folder(work_dir):
-        finished = find_result(spec)
+    """Train what the spec asks for, or return at once what an earlier run of the same spec made.
+
+    Where several processes train together, each calls this with the same spec; the leader alone writes and reports.
+    """
+    work_dir, hyper, world = Path(spec.work_dir), spec.hyperparameters, resident.world
+    with take_folder(work_dir) if world.leads else nullcontext():
+        finished = world.agree(find_result(spec) if world.leads else None)
         if finished is not None:
             return finished
-        hyper = spec.hyperparameters
+        if resident.has_joined:
+            check_joinable(spec.method)
         samples = read_samples(Path(spec.samples_path), spec.samples_sha256)
         catalog = load_catalog(Path(spec.models_path) if spec.models_path else None)
         loaded = resident.load(find_entry(catalog, spec.base_model), Path(spec.cache_dir) if spec.cache_dir else None)
         data = encode_samples(samples, loaded, spec)
         name = run_digest(spec_digest(spec), loaded.digest)
-        data = hold_out(choose_samples(spec, loaded, data, name, report), hyper)
+        data = hold_out(world.agree(choose_samples(spec, loaded, data, name, report) if world.leads else data), hyper)
         if spec.method.options.anchors != "harmful":
             data = data._replace(anchors=anchor_samples(loaded, spec))
-        checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds)
-        with scratch_folder(work_dir) as folder:
-            run = Run(spec, loaded, data, checkpoints, report)
-            result = _train_adapter(run, folder) if hyper.training == "lora" else _train_full(run, resident, folder)
-        checkpoints.clear()
+        checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world)
+        run = Run(spec, loaded, data, checkpoints, report if world.leads else _say_nothing, resident)
+        with scratch_folder(work_dir) if world.leads else nullcontext() as folder:
+            result = world.agree(run.adapter(folder) if hyper.training == "lora" else run.full(folder))
+        assert result is not None  # noqa: S101 - the leader has one
+        if world.leads:
+            checkpoints.clear()
         return result
 
 
+def _say_nothing(_progress: Progress) -> None:
+    """The leader reports."""
+
+
 class Run(NamedTuple):
-    """What a run works with."""
+    """What a run works with. Where several processes train together, only the leader has a folder and a result."""
 
     spec: TrainSpec
     loaded: LoadedModel
     data: TrainingData
     checkpoints: Checkpoints
     report: Report
+    resident: Resident
 
-    def train(self, policy: Policy) -> Curves:
-        """Train the policy to the end; gives the losses."""
+    def adapter(self, folder: Path | None) -> TrainResult | None:
+        """Train a LoRA adapter."""
+        with fresh_adapter(self.loaded.model, self.spec.hyperparameters) as policy:
+            curves = self._train(policy)
+            if folder is not None:
+                save_weights(policy, folder)
+        return None if folder is None else save_adapter(self.spec, self.loaded, self.data, curves, folder)
+
+    def full(self, folder: Path | None) -> TrainResult | None:
+        """Train all weights; the base model in memory is none any more then."""
+        base_TV = checked_logits(self.loaded.model, self.data)
+        try:
+            policy = free_weights(self.loaded.model, self.spec.hyperparameters)
+            curves = self._train(policy)
+            if folder is not None:
+                save_model(policy, self.loaded, folder)
+        finally:
+            self.resident.forget()
+        if folder is None:
+            return None
+        return publish_model(self.spec, self.loaded, self.data, base_TV, curves, folder)
+
+    def _train(self, policy: Policy) -> Curves:
         hyper = self.spec.hyperparameters
         freeze(policy, self.spec.method)
-        engine = TorchEngine(policy, hyper, count_steps(len(self.data.training), hyper))
-        with recomputing(policy, self.data, self.spec):
-            return train(policy, engine, self.data, self.spec, self.checkpoints, self.report)
-
-
-def _train_adapter(run: Run, folder: Path) -> TrainResult:
-    with fresh_adapter(run.loaded.model, run.spec.hyperparameters) as policy:
-        curves = run.train(policy)
-        save_weights(policy, folder)
-    return save_adapter(run.spec, run.loaded, run.data, curves, folder)
-
-
-def _train_full(run: Run, resident: Resident, folder: Path) -> TrainResult:
-    base_TV = checked_logits(run.loaded.model, run.data)
-    try:
-        policy = free_weights(run.loaded.model, run.spec.hyperparameters)
-        curves = run.train(policy)
-        save_model(policy, run.loaded, folder)
-    finally:
-        resident.forget()
-    return publish_model(run.spec, run.loaded, run.data, base_TV, curves, folder)
+        engine = self.resident.engine(policy, hyper, count_steps(len(self.data.training), hyper))
+        try:
+            with recomputing(policy, self.data, self.spec):
+                return train(policy, engine, self.data, self.spec, self.checkpoints, self.report)
+        finally:
+            engine.close()
 
 
 def make_deterministic(num_threads: int) -> None:

@@ -18,7 +18,14 @@ from rolekeeper.lm.forward import project, response_rows
 from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
 from rolekeeper.method.rbo import KlDirection
 from services.trainer.program.data import GlobalBatch, TrainingData
-from services.trainer.program.objectives.step import StepLoss, TakesLoss, add_up, micro_batches, sample_length
+from services.trainer.program.objectives.step import (
+    StepLoss,
+    TakesLoss,
+    add_up,
+    micro_batches,
+    sample_length,
+    stand_in,
+)
 from services.trainer.program.policy import Policy, trained_head
 from services.trainer.program.reference import Reference
 
@@ -53,15 +60,21 @@ class RboLoss:
         """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
         samples = [self._data.samples[index] for index in batch.indices]
         num_tokens = sum(len(sample.response_ids) for sample in samples)
-        groups = micro_batches(self._data.samples, batch.indices, self._max_batch_tokens)
+        groups = micro_batches(self._data.samples, batch.indices, self._max_batch_tokens, engine.world)
         sums: list[Tensor] = []
         for group in groups:
-            fused = self._micro_batch(group, num_tokens, len(samples))
+            fused = engine.forward(partial(self._share, group, batch, num_tokens))
             engine.backward(fused.loss)
             sums.append(torch.stack([fused.loss.detach(), fused.ce_sum, fused.weighted_kl]))
-        loss, ce, weighted_kl = add_up(batch.step, groups, sums)
+        loss, ce, weighted_kl = add_up(batch.step, groups, sums, engine.world)
         kl = weighted_kl / self._term.weight if self._term.weight else 0.0
         return StepLoss(loss, ce / num_tokens, kl, sum(map(sample_length, samples)))
+
+    def _share(self, group: Sequence[int], batch: GlobalBatch, num_tokens: int) -> FusedLoss:
+        if group:
+            return self._micro_batch(group, num_tokens, len(batch.indices))
+        idle = self._micro_batch([stand_in(self._data.samples, batch.indices)], num_tokens, len(batch.indices))
+        return FusedLoss(*(term * 0.0 for term in idle))
 
     def _micro_batch(self, indices: Sequence[int], num_tokens: int, num_samples: int) -> FusedLoss:
         """The micro-batch's share of the loss of a global batch with so many response tokens and samples."""

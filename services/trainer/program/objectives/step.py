@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,8 +15,11 @@ from rolekeeper.lm.batch import token_budget_batches
 from rolekeeper.lm.encode import EncodedSample
 from services.trainer.program.data import GlobalBatch
 from services.trainer.program.failures import Diverged
+from services.trainer.program.world import ALONE, World
 
 _NAMED_SAMPLES = 16
+
+T = TypeVar("T")
 
 
 class StepLoss(NamedTuple):
@@ -31,6 +35,11 @@ class StepLoss(NamedTuple):
 
 class TakesLoss(Protocol):
     """What an objective asks of an engine."""
+
+    world: World
+
+    def forward(self, compute: Callable[[], T]) -> T:
+        """Run a forward pass of the policy, and return what it returns."""
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's share of the loss to those of the step."""
@@ -48,20 +57,37 @@ def sample_length(sample: EncodedSample) -> int:
     return len(sample.prompt_ids) + len(sample.response_ids)
 
 
-def micro_batches(samples: Sequence[EncodedSample], indices: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Split the samples with these indices into groups of at most so many padded tokens."""
+def micro_batches(
+    samples: Sequence[EncodedSample], indices: Sequence[int], max_batch_tokens: int, world: World = ALONE
+) -> list[list[int]]:
+    """Split this process's share of the samples with these indices into groups of at most so many padded tokens.
+
+    Shares are alike in length. Every process gets the same number of groups, as they meet in each; where one has fewer
+    samples than the others have groups, some of its groups are empty.
+    """
     lengths = [sample_length(samples[index]) for index in indices]
-    groups = token_budget_batches(lengths, max_batch_tokens, len(indices))
-    return [[indices[position] for position in group] for group in groups]
+    longest_first = sorted(range(len(indices)), key=lambda position: -lengths[position])
+    by_process = []
+    for rank in range(world.size):
+        share = sorted(longest_first[rank :: world.size])
+        groups = token_budget_batches([lengths[position] for position in share], max_batch_tokens, len(indices))
+        by_process.append([[indices[share[position]] for position in group] for group in groups])
+    empty: list[list[int]] = [[]] * (max(map(len, by_process)) - len(by_process[world.rank]))
+    return by_process[world.rank] + empty
 
 
-def add_up(step: int, groups: Sequence[Sequence[int]], sums: Sequence[Tensor]) -> list[float]:
+def stand_in(samples: Sequence[EncodedSample], indices: Sequence[int]) -> int:
+    """Return the shortest sample: what a process runs, without weight, while the others run their last group."""
+    return min(indices, key=lambda index: sample_length(samples[index]))
+
+
+def add_up(step: int, groups: Sequence[Sequence[int]], sums: Sequence[Tensor], world: World = ALONE) -> list[float]:
     """Add up the sums of all micro-batches; the first of them is the loss. Raises Diverged if one is not finite."""
     # The one place of a step where an accelerator is waited for.
-    by_group = torch.stack(list(sums)).tolist()
+    by_group = world.total(torch.stack(list(sums))).tolist()
     for group, values in zip(groups, by_group, strict=True):
         if not math.isfinite(values[0]):
-            raise diverged("loss", step, group)
+            raise diverged("loss", step, [*chain.from_iterable(world.gather(list(group)))])
     return [sum(column) for column in zip(*by_group, strict=True)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,14 +11,22 @@ from torch import Tensor
 from rolekeeper.method.surgery import without_conflict
 from services.trainer.program.data import GlobalBatch
 from services.trainer.program.objectives.step import Objective, StepLoss, TakesLoss, add_losses
+from services.trainer.program.world import ALONE
+
+T = TypeVar("T")
 
 
 class Gradients:
     """Takes losses as an engine does, and keeps their gradients to itself."""
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
+        self.world = ALONE
         self._weights = weights
         self.sums = [torch.zeros_like(weight) for weight in weights]
+
+    def forward(self, compute: Callable[[], T]) -> T:
+        """Run a forward pass of the policy, and return what it returns."""
+        return compute()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's share of the loss."""

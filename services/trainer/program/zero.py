@@ -1,0 +1,129 @@
+"""Backward and step with DeepSpeed ZeRO: gradients and optimizer state spread over the processes of a world."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import deepspeed
+import torch
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+)
+from torch import Tensor, nn
+
+from rolekeeper.contracts.jobs import Hyperparameters
+from services.trainer.program.engine import StepInfo, learning_rate
+from services.trainer.program.policy import Policy, trained_weights
+from services.trainer.program.world import World
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+T = TypeVar("T")
+
+
+class ZeroEngine:
+    """The same AdamW as TorchEngine's. State is as TorchEngine gives and takes it, whatever the number of processes."""
+
+    def __init__(self, policy: Policy, hyper: Hyperparameters, num_steps: int, world: World) -> None:
+        # DeepSpeed would compile it when it first starts on a CPU; gloo does the same.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        self.world = world
+        self._weights = trained_weights(policy)
+        self._dtypes = {weight.dtype for weight in self._weights.values()}
+        self._optimizer = torch.optim.AdamW(self._weights.values(), lr=hyper.learning_rate, weight_decay=0.0)
+        self._engine, *_ = deepspeed.initialize(
+            model=_Trained([*self._weights.values()]),
+            optimizer=self._optimizer,
+            config=zero_config(hyper.max_grad_norm, self._dtypes == {torch.bfloat16}),
+        )
+        self._hyper = hyper
+        self._num_steps = num_steps
+        self._step = 0
+
+    def forward(self, compute: Callable[[], T]) -> T:
+        """Run a forward pass of the policy inside DeepSpeed's own, and return what it returns."""
+        return cast(T, self._engine(compute))
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of this process's micro-batch. DeepSpeed averages over processes, and we want the sum."""
+        self._engine.backward(loss * self.world.size)
+
+    def step(self) -> StepInfo:
+        """Clip the gradients of all processes to max_grad_norm, move the weights, and drop the gradients."""
+        rate = learning_rate(self._hyper, self._step, self._num_steps)
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        grad_norm = float(self._engine.get_global_grad_norm())
+        if math.isfinite(grad_norm):
+            self._step += 1
+        return StepInfo(grad_norm, rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a step changes, besides the number of steps: weights and both moments of AdamW."""
+        tensors = {}
+        for name, weight in self._weights.items():
+            tensors[f"weight.{name}"] = safe_get_full_fp32_param(weight).cpu()
+            for moment in _MOMENTS:
+                tensors[f"{moment}.{name}"] = safe_get_full_optimizer_state(weight, moment).cpu()
+        return tensors
+
+    def load_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Go on after `step` steps, from what `state` returned then, with any number of processes."""
+        self._make_moments()
+        self._step = step
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                value = tensors[f"weight.{name}"].to(weight.device, torch.float32)
+                safe_set_full_fp32_param(weight, value)
+                weight.copy_(value)
+                for moment in _MOMENTS:
+                    safe_set_full_optimizer_state(weight, tensors[f"{moment}.{name}"].to(value), moment)
+        for moments in self._optimizer.state.values():
+            moments["step"].fill_(float(step))
+
+    def close(self) -> None:
+        """Take DeepSpeed's hooks off the policy."""
+        self._engine.destroy()
+
+    def _make_moments(self) -> None:
+        """A step at rate 0 with gradients of 0: AdamW has no moments before its first step, and nothing moves."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = 0.0
+        zeros = [weight.sum() * 0.0 for weight in self._weights.values()]
+        self.backward(self.forward(lambda: torch.stack(zeros).sum()))
+        self._engine.step()
+
+
+def zero_config(max_grad_norm: float | None, is_bf16: bool) -> dict[str, Any]:
+    """The DeepSpeed config. Batches are split and normalised by us, so its batch sizes mean nothing."""
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": max_grad_norm or 0.0,
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {"stage": 2, "contiguous_gradients": True},
+    }
+    if is_bf16:
+        config["bf16"] = {"enabled": True, "check_grad_overflow": True}
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config
+
+
+class _Trained(nn.Module):
+    """The trained weights, and a forward that is whatever is asked for: DeepSpeed wants to be around every one.
+
+    Of frozen weights it knows nothing: each process has read them from the same files.
+    """
+
+    def __init__(self, weights: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(weights)
+
+    def forward(self, compute: Callable[[], Any]) -> Any:
+        return compute()
