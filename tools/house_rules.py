@@ -47,7 +47,7 @@ PURE_CALLS = frozenset(
         *("Path", "PurePosixPath", "timedelta", "datetime", "MappingProxyType", "ContextVar", "struct.Struct"),
         *("re.compile", "str.maketrans", ".resolve", ".with_name", ".strftime"),
         *("APIRouter", "Depends", "Query", "Header", "Body", "HTTPBearer", "MetaData", "Field"),
-        *("Answer", "BodyLimits", "problem_responses", "typer.Typer", "typer.Option", "typer.Argument"),
+        *("Answer", "BodyLimits", "problem_responses", "typer.Typer", "typer.Option", "typer.Argument", "World"),
     }
 )
 
