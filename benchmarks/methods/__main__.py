@@ -24,6 +24,7 @@ from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
 from rolekeeper.contracts.methods import NEEDED_FILES, SELECTED_IN_TRAINING, MethodName, MethodOptions
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.lm.catalog import find_entry, load_catalog
+from rolekeeper.logs import configure_logging
 from rolekeeper.method.selection import select_subset
 from services.trainer.program.run import Resident, make_deterministic, run_spec
 
@@ -31,6 +32,7 @@ from services.trainer.program.run import Resident, make_deterministic, run_spec
 def main() -> None:
     """Train by all ways, or by those that were named."""
     options = _parse()
+    configure_logging("benchmarks.methods", "WARNING")
     make_deterministic(options.threads or torch.get_num_threads())
     ways = all_ways()
     hyper = Hyperparameters(epochs=options.epochs, batch_size=options.batch_size)
