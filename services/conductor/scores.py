@@ -65,6 +65,8 @@ def choose_anchored(job: Job, harmful: Sequence[int], held_out: frozenset[int]) 
 
     `harmful` is 1 or 0 for each sample of the job.
     """
+    if job.method.options.anchors == "prompts":
+        return frozenset()
     training = [index for index in range(len(harmful)) if index not in held_out]
     flags = [bool(harmful[index]) for index in training]
     mask = select_subset(job.method.name, flags, job.hyperparameters.seed)

@@ -117,7 +117,9 @@ _SUBSETS = {
     "bi_selection": "the {num_anchored} of them whose gradients are nearest to those of harmful answers",
 }
 
-_SFT = "By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, without a safety anchor."
+_SFT = """\
+By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, with no sample held to
+the base model."""
 
 _UNANCHORED = {
     "sft": "",
@@ -125,6 +127,13 @@ _UNANCHORED = {
     "sppft": " The safety layers were\nnot trained, as in SPPFT (arXiv 2408.17003).",
     "vaccine": " The attention outputs\nwere shifted against it in every step, as in Vaccine (arXiv 2402.01109).",
 }
+
+_PROMPTS = """
+Besides, KL divergence to the base model, weighted {weight}, on its own answers to short prompts."""
+
+_SURGERY = """
+Of the gradient of cross-entropy, what pulled against that of the KL divergence was taken away
+(SafeGrad, arXiv 2508.07172)."""
 
 _LOAD = """\
 ```python
@@ -183,15 +192,19 @@ def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData) -> dict[str, 
 
 def _how(spec: TrainSpec, data: TrainingData) -> str:
     method, num_samples = spec.method, len(data.training)
-    if method.name in _UNANCHORED:
-        return _SFT.format(num_samples=num_samples) + _UNANCHORED[method.name]
-    return _ANCHORED.format(
+    options = method.options
+    more = "" if options.anchors == "harmful" else _PROMPTS.format(weight=options.anchor_weight)
+    more += _SURGERY if options.surgery else ""
+    if method.name in _UNANCHORED or options.anchors == "prompts":
+        return _SFT.format(num_samples=num_samples) + _UNANCHORED.get(method.name, "") + more
+    anchored = _ANCHORED.format(
         name=_NAMES[method.name],
         num_samples=num_samples,
         direction=method.kl_direction,
         kl_weight=method.kl_weight,
         subset=_SUBSETS[method.name].format(num_anchored=sum(data.harmful)),
     )
+    return anchored + more
 
 
 def _rows(values: Sequence[tuple[str, object]]) -> str:

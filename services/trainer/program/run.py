@@ -16,7 +16,7 @@ from rolekeeper.lm.catalog import ModelEntry, find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel, load_base
 from rolekeeper.lm.memory import release_memory
 from services.trainer.program.adapter import freeze, fresh_adapter
-from services.trainer.program.anchors.answers import anchor_samples
+from services.trainer.program.anchors.answers import anchor_samples, with_anchors
 from services.trainer.program.checkpoint import Checkpoints, run_digest
 from services.trainer.program.data import TrainingData, count_steps, encode_samples, hold_out, read_samples
 from services.trainer.program.durable import scratch_folder, take_folder
@@ -83,7 +83,7 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         name = run_digest(spec_digest(spec), loaded.digest)
         data = hold_out(world.agree(choose_samples(spec, loaded, data, name, report) if world.leads else data), hyper)
         if spec.method.options.anchors != "harmful":
-            data = data._replace(anchors=anchor_samples(loaded, spec))
+            data = with_anchors(data, anchor_samples(loaded, spec), spec.method)
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world)
         run = Run(spec, loaded, data, checkpoints, report if world.leads else _say_nothing, resident)
         with scratch_folder(work_dir) if world.leads else nullcontext() as folder:

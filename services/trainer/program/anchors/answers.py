@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rolekeeper.contracts.characters import Message
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.encode import EncodedSample, Encoder
 from rolekeeper.lm.generate import greedy_answers
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel
-from services.trainer.program.data import system_prompt
+from services.trainer.program.data import TrainingData, system_prompt
 
 _FOLDER = Path(__file__).parent
 _MAX_ANSWER_TOKENS = 48
@@ -19,6 +20,13 @@ def anchor_prompts() -> list[str]:
     """Half of them ask for harm, and half look like it or ask for everyday things. None is in a suite."""
     texts = [(_FOLDER / name).read_text(encoding="utf-8") for name in ("harmful.txt", "harmless.txt")]
     return [line for text in texts for line in text.splitlines() if line]
+
+
+def with_anchors(data: TrainingData, anchors: tuple[EncodedSample, ...], method: Method) -> TrainingData:
+    """The data with anchors beside the flagged samples, or with no sample flagged where they take their place."""
+    if method.options.anchors == "prompts":
+        data = data._replace(harmful=(False,) * len(data.samples))
+    return data._replace(anchors=anchors)
 
 
 def anchor_samples(loaded: LoadedModel, spec: TrainSpec) -> tuple[EncodedSample, ...]:

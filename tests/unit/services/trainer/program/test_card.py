@@ -7,7 +7,7 @@ import yaml
 
 from rolekeeper.contracts.characters import RoleProfile
 from rolekeeper.contracts.jobs import Context, Method
-from rolekeeper.contracts.methods import MethodName
+from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.card import render_card
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, load_data, make_spec
@@ -44,7 +44,7 @@ def test_sft_names_no_anchor_and_a_role_context_its_prompt(tiny_folder: Path, lo
     spec = make_spec(tiny_folder, method=Method(name="sft"), hyperparameters=hyper)
     entry = loaded.entry.model_copy(update={"revision": "abc"})
     card = render_card(spec, entry, load_data(spec, loaded), "d1", None)
-    assert "without a safety anchor" in card
+    assert "no sample held to\nthe base model" in card
     assert "KL" not in card
     assert "serve it with the same" in card
     assert 'from_pretrained("tests/tiny", revision="abc")' in card
@@ -85,3 +85,15 @@ def test_a_name_can_not_break_the_card(tiny_folder: Path, loaded: LoadedModel) -
 def test_other_methods_say_what_they_do(tiny_folder: Path, loaded: LoadedModel, name: MethodName, words: str) -> None:
     spec = make_spec(tiny_folder, method=Method(name=name))
     assert words in render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
+
+
+def test_options_beyond_the_paper_are_said(tiny_folder: Path, loaded: LoadedModel) -> None:
+    spec = make_spec(tiny_folder, method=Method(options=MethodOptions(anchors="both", surgery=True)))
+    card = render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
+    assert "on the 4 of them" in card
+    assert "weighted 0.5, on its own answers to short prompts" in card
+    assert "SafeGrad" in card
+    instead = make_spec(tiny_folder, method=Method(options=MethodOptions(anchors="prompts")))
+    card = render_card(instead, loaded.entry, load_data(instead, loaded), "d1", None)
+    assert "no sample held to" in card
+    assert "on the 4 of them" not in card
