@@ -72,7 +72,12 @@ class TrainResult(Contract):
 
 
 class ExitCode(IntEnum):
-    """How the training program ends. 10 to 19 are final; the others may be tried again."""
+    """How the training program, or a run in it, ends.
+
+    10 to 19 are final: the same run would fail again. 20 may pass, and so may an end by a signal, which has no code
+    here. 75 is no failure: the run was asked to stop and goes on from its checkpoint. Memory is final too, unless
+    the process had run something before and may be to blame itself: its launcher tries once more in a fresh one.
+    """
 
     OK = 0
     BAD_SPEC = 10
@@ -81,12 +86,18 @@ class ExitCode(IntEnum):
     DIVERGED = 13
     BASE_MODEL = 14
     INFRASTRUCTURE = 20
+    STOPPED = 75
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again would not help."""
+        return 10 <= self < 20
 
 
 class ProgramMessage(Contract):
     """One line that the program writes to stdout while it is driven over a pipe."""
 
-    type: Literal["ready", "progress", "done", "failed"]
+    type: Literal["ready", "progress", "done", "failed", "stopped"]
     progress: Progress | None = None
     result: TrainResult | None = None
     exit_code: ExitCode | None = None
@@ -96,4 +107,14 @@ class ProgramMessage(Contract):
 class RunCommand(Contract):
     """One line that the program reads from stdin: run this spec next."""
 
+    type: Literal["run"] = "run"
     spec_path: str
+
+
+class StopCommand(Contract):
+    """One line that the program reads from stdin: stop the present run after its step, with a checkpoint.
+
+    The run ends with the message `stopped`, and the program waits for the next one. Without a run it means nothing.
+    """
+
+    type: Literal["stop"] = "stop"

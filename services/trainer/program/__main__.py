@@ -12,14 +12,17 @@ import torch
 
 from rolekeeper.contracts.training import ExitCode
 from rolekeeper.logs import configure_logging
-from services.trainer.program.failures import describe
+from services.trainer.program.failures import Stopped, describe
 from services.trainer.program.processes import JOIN, launch
 from services.trainer.program.run import Resident, make_deterministic, run_spec
 from services.trainer.program.save import RESULT
 from services.trainer.program.serve import protocol_stream, serve
 from services.trainer.program.spec import read_spec
+from services.trainer.program.stopping import stop_on_signal
 from services.trainer.program.terminal import ProgressBar
 from services.trainer.program.world import join_world, leave_world
+
+PROGRAM = "python -m services.trainer.program"
 
 
 def main(arguments: Sequence[str] | None = None) -> ExitCode:
@@ -39,10 +42,15 @@ def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
     try:
         spec = read_spec(spec_path)
         resident = Resident(join_world() if join else None)
-        run_spec(spec, resident, bar.show)
+        with stop_on_signal(sys.stderr.write, may_repeat=join) as wants_stop:
+            run_spec(spec, resident, bar.show, wants_stop)
+    except Stopped as stopped:
+        if resident.world.leads:
+            sys.stderr.write(f"\n{stopped.message}; the same command goes on from there\n")
+        return ExitCode.STOPPED
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint\n")
-        return ExitCode.INFRASTRUCTURE
+        sys.stderr.write(f"\nstopped; to go on from the last checkpoint: {PROGRAM} {spec_path}\n")
+        return ExitCode.STOPPED
     except Exception as error:
         failure = describe(error)
         sys.stderr.write(f"\n{failure.message}\n")
@@ -58,14 +66,15 @@ def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
 def _serve(output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "INFO")
     try:
-        serve(sys.stdin.buffer, output)
+        # Not sys.stdin: Python closes that one when it ends, which fails while a thread still reads from it.
+        serve(open(sys.stdin.fileno(), "rb", closefd=False), output)  # noqa: SIM115 - the thread has it to the end
     except (BrokenPipeError, KeyboardInterrupt):
         return ExitCode.INFRASTRUCTURE
     return ExitCode.OK
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m services.trainer.program", description=__doc__)
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("spec", nargs="?", help="JSON file of a TrainSpec")
     parser.add_argument("--serve", action="store_true", help="read commands from stdin, write messages to stdout")
     parser.add_argument("--threads", type=int, help="threads of torch; another number gives other adapter bytes")

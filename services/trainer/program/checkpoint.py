@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from services.trainer.program.durable import publish_folder, remove, scratch_folder, sha256_of, write_json
+from services.trainer.program.failures import Stopped
 from services.trainer.program.world import ALONE, World
 
 KEPT = 2
@@ -37,14 +38,23 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run in its folder. `run_digest` names everything that the run depends on.
 
-    Where several processes train together, the leader decides and writes, and all read.
+    Where several processes train together, the leader decides and writes, and all read. `wants_stop` is asked after
+    every step whether the run is to be set aside.
     """
 
-    def __init__(self, folder: Path, run_digest: str, least_seconds: float, world: World = ALONE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run_digest: str,
+        least_seconds: float,
+        world: World = ALONE,
+        wants_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._folder = folder
         self._run_digest = run_digest
         self._least_seconds = least_seconds
         self._world = world
+        self._wants_stop = wants_stop
         self._saved_at = time.monotonic()
 
     def restore(self) -> Checkpoint | None:
@@ -65,12 +75,19 @@ class Checkpoints:
         return None
 
     def offer(self, losses: Sequence[float], state: Callable[[], Mapping[str, Tensor]]) -> None:
-        """Save a checkpoint, unless the last one is younger than the spec wants."""
-        if self._world.agree(time.monotonic() - self._saved_at >= self._least_seconds):
+        """Save a checkpoint, unless the last one is younger than the spec wants.
+
+        Raises Stopped, with a checkpoint saved, once the run is asked to stop.
+        """
+        is_due = time.monotonic() - self._saved_at >= self._least_seconds
+        is_stopping, is_due = self._world.agree((self._wants_stop(), is_due))
+        if is_stopping or is_due:
             tensors = state()
             if self._world.leads:
                 self._save(losses, tensors)
             self._saved_at = time.monotonic()
+        if is_stopping:
+            raise Stopped(f"stopped after step {len(losses)}, with a checkpoint")
 
     def clear(self) -> None:
         """Remove all checkpoints: the run has its result."""

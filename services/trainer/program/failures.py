@@ -32,6 +32,12 @@ class Diverged(StageFailed):
     code = "diverged"
 
 
+class Stopped(StageInterrupted):
+    """The run was asked to stop, and has saved a checkpoint that it goes on from."""
+
+    code = "stopped"
+
+
 class FolderTaken(StageInterrupted):
     """Another run works in the same folder."""
 
@@ -54,6 +60,7 @@ _EXIT_CODES: tuple[tuple[type[RolekeeperError], ExitCode], ...] = (
     (BaseModelUnusable, ExitCode.BASE_MODEL),
     (UnknownProjection, ExitCode.BASE_MODEL),
     (EncodingError, ExitCode.BASE_MODEL),  # of the chat template; a sample's own becomes BadData
+    (Stopped, ExitCode.STOPPED),
 )
 
 # torch raises a plain RuntimeError when the memory of the CPU is not enough.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,10 +65,13 @@ class Resident:
         release_memory()
 
 
-def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult:
+def run_spec(
+    spec: TrainSpec, resident: Resident, report: Report, wants_stop: Callable[[], bool] = lambda: False
+) -> TrainResult:
     """Train what the spec asks for, or return at once what an earlier run of the same spec made.
 
     Where several processes train together, each calls this with the same spec; the leader alone writes and reports.
+    Raises Stopped after the first step at whose end `wants_stop` says yes, with a checkpoint saved.
     """
     work_dir, hyper, world = Path(spec.work_dir), spec.hyperparameters, resident.world
     with take_folder(work_dir) if world.leads else nullcontext():
@@ -84,7 +88,7 @@ def run_spec(spec: TrainSpec, resident: Resident, report: Report) -> TrainResult
         data = hold_out(world.agree(choose_samples(spec, loaded, data, name, report) if world.leads else data), hyper)
         if spec.method.options.anchors != "harmful":
             data = with_anchors(data, anchor_samples(loaded, spec), spec.method)
-        checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world)
+        checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world, wants_stop)
         run = Run(spec, loaded, data, checkpoints, report if world.leads else _say_nothing, resident)
         with scratch_folder(work_dir) if world.leads else nullcontext() as folder:
             result = world.agree(run.adapter(folder) if hyper.training == "lora" else run.full(folder))

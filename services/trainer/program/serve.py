@@ -1,30 +1,43 @@
-"""The program driven over a pipe: one RunCommand per line on stdin, ProgramMessages on stdout, until stdin ends."""
+"""The program driven over a pipe: a command per line on stdin, ProgramMessages on stdout, until stdin ends."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from queue import SimpleQueue
+from typing import IO, NamedTuple
 
 import structlog
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand
+from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, StopCommand
 from rolekeeper.lm.memory import release_memory
-from services.trainer.program.failures import BadSpec, describe
+from services.trainer.program.failures import BadSpec, Stopped, describe
 from services.trainer.program.run import Resident, run_spec
 from services.trainer.program.spec import explain, read_spec
+
+COMMAND: TypeAdapter[RunCommand | StopCommand] = TypeAdapter(RunCommand | StopCommand)
+
+
+class Order(NamedTuple):
+    """A run that was asked for, or what is wrong with the line that asked, and whether it is asked to stop."""
+
+    command: RunCommand | BadSpec
+    stop: threading.Event
 
 
 def serve(commands: IO[bytes], messages: IO[bytes]) -> None:
     """Run the specs that the commands name, one after the other. A failed run does not end the program."""
     resident = Resident()
+    orders: SimpleQueue[Order | None] = SimpleQueue()
+    threading.Thread(target=_read_orders, args=(commands, orders), daemon=True).start()
     _send(messages, ProgramMessage(type="ready"))
-    for line in commands:
-        _send(messages, _run(line, resident, messages))
+    while (order := orders.get()) is not None:
+        _send(messages, _run(order, resident, messages))
         release_memory()
 
 
@@ -37,16 +50,23 @@ def protocol_stream() -> Iterator[IO[bytes]]:
         yield messages
 
 
-def _run(line: bytes, resident: Resident, messages: IO[bytes]) -> ProgramMessage:
+def _run(order: Order, resident: Resident, messages: IO[bytes]) -> ProgramMessage:
     structlog.contextvars.clear_contextvars()
     try:
-        spec = read_spec(Path(_read_command(line).spec_path))
+        if isinstance(order.command, BadSpec):
+            raise order.command
+        spec = read_spec(Path(order.command.spec_path))
         structlog.contextvars.bind_contextvars(request_id=spec.request_id)
         result = run_spec(
-            spec, resident, lambda progress: _send(messages, ProgramMessage(type="progress", progress=progress))
+            spec,
+            resident,
+            lambda progress: _send(messages, ProgramMessage(type="progress", progress=progress)),
+            order.stop.is_set,
         )
     except BrokenPipeError:
         raise
+    except Stopped as stopped:
+        return ProgramMessage(type="stopped", exit_code=ExitCode.STOPPED, message=stopped.message)
     except Exception as error:
         failure = describe(error)
         structlog.get_logger().error("run failed", exit_code=failure.exit_code.name, exc_info=error)
@@ -57,11 +77,24 @@ def _run(line: bytes, resident: Resident, messages: IO[bytes]) -> ProgramMessage
     return ProgramMessage(type="done", result=result, exit_code=ExitCode.OK)
 
 
-def _read_command(line: bytes) -> RunCommand:
+def _read_orders(commands: IO[bytes], orders: SimpleQueue[Order | None]) -> None:
+    """Read beside the run, so that a run can be stopped. A stop is meant for the run that was asked for last."""
+    last = threading.Event()
+    for line in commands:
+        command = _read_command(line)
+        if isinstance(command, StopCommand):
+            last.set()
+        else:
+            last = threading.Event()
+            orders.put(Order(command, last))
+    orders.put(None)
+
+
+def _read_command(line: bytes) -> RunCommand | StopCommand | BadSpec:
     try:
-        return RunCommand.model_validate_json(line)
+        return COMMAND.validate_json(line)
     except ValidationError as error:
-        raise BadSpec(f"a line on stdin is not a command: {explain(error)}") from error
+        return BadSpec(f"a line on stdin is not a command: {explain(error)}")
 
 
 def _send(messages: IO[bytes], message: ProgramMessage) -> None:
