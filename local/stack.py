@@ -26,7 +26,7 @@ from local.signals import unstoppable
 
 READY_SECONDS = 180.0
 SETUP_SECONDS = 120.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 15.0
 MAX_RESTARTS = 5
 # Between restarts, so that a process that can't start does not keep the machine busy.
 RESTART_PAUSE_SECONDS = 1.0

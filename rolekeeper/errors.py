@@ -11,6 +11,9 @@ RolekeeperError
 ├── ClientGone              the client closed its connection; stop, nobody reads the answer
 ├── ClaimLost               another worker holds the stage now; stop and write nothing
 ├── JobCancelled            the job was cancelled; stop and write nothing
+├── StageYielded            the stage makes room and goes on later; keep what is done and stop
+│   ├── JobPaused           the job's owner paused it
+│   └── WorkerDraining      the worker shuts down
 └── StageFailed             the stage can't succeed, and trying again would not help
     └── StageInterrupted    the stage may succeed when it is tried again
 
@@ -101,6 +104,24 @@ class JobCancelled(RolekeeperError):
     """The job was cancelled: stop, and write nothing."""
 
     code = "cancelled"
+
+
+class StageYielded(RolekeeperError):
+    """The stage makes room and goes on later: keep what is done, and stop. It costs no attempt."""
+
+    code = "yielded"
+
+
+class JobPaused(StageYielded):
+    """The job's owner paused it."""
+
+    code = "paused"
+
+
+class WorkerDraining(StageYielded):
+    """The worker shuts down, and another one is to go on."""
+
+    code = "drained"
 
 
 class StageFailed(RolekeeperError):

@@ -10,10 +10,10 @@ from gateway.conditional import is_current, not_modified
 from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, ResourcesDep, SessionDep
 from gateway.documents import DOWNLOAD_ERRORS, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
-from rolekeeper.contracts.jobs import Job, JobCreate, StageName
+from rolekeeper.contracts.jobs import Job, JobCreate, StageName, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
 from rolekeeper.errors import UnknownBaseModel
-from rolekeeper.jobs import service
+from rolekeeper.jobs import pausing, service
 from rolekeeper.jobs.db import after_commit
 from rolekeeper.lm.catalog import find_entry
 from rolekeeper.web.errors import problem_responses
@@ -80,6 +80,42 @@ def get_job(
 def cancel_job(session: SessionDep, caller: CallerDep, job_id: IdPath) -> Job:
     """Ask for the job to stop. A running stage stops at its next sign of life; cancelling twice changes nothing."""
     return service.request_cancel(session, caller, job_id)
+
+
+@router.post(
+    "/{job_id}/pause",
+    status_code=202,
+    operation_id="pause_job",
+    summary="Pause a job",
+    responses=problem_responses(409),
+)
+def pause_job(session: SessionDep, caller: CallerDep, job_id: IdPath) -> Job:
+    """Ask for the job to make room. A training run stops after its step and saves a checkpoint; other stages begin
+    anew later. The job is `paused` once its stage has stopped; pausing twice changes nothing."""
+    return pausing.request_pause(session, caller, job_id)
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    operation_id="resume_job",
+    summary="Resume a paused job",
+    responses=problem_responses(409),
+)
+def resume_job(
+    request: Request, session: SessionDep, resources: ResourcesDep, caller: CallerDep, job_id: IdPath
+) -> Job:
+    """Let a paused job go on where it was. Resuming a job that is not paused changes nothing."""
+    job = pausing.request_resume(session, caller, job_id)
+    request_id: str = request.state.request_id
+    waiting = [stage.name for stage in job.stages if stage.status == Status.QUEUED]
+
+    def send_hints() -> None:
+        for stage in waiting:
+            resources.hints.send(stage, job.id, request_id)
+
+    after_commit(session, send_hints)
+    return job
 
 
 def _check_base_model(resources: ResourcesDep, alias: str) -> None:

@@ -109,6 +109,22 @@ def cancel(job: JobId, connection: Connection) -> None:
         commands.cancel(job)
 
 
+@app.command()
+@spread
+def pause(job: JobId, connection: Connection) -> None:
+    """Ask for a job to make room. A training run stops with a checkpoint."""
+    with _open(connection) as commands:
+        commands.pause(job)
+
+
+@app.command()
+@spread
+def resume(job: JobId, connection: Connection) -> None:
+    """Let a paused job go on where it was."""
+    with _open(connection) as commands:
+        commands.resume(job)
+
+
 def _open(connection: Connection) -> AbstractContextManager[Commands]:
     # Imported here, or `--help` would wait for httpx and pydantic.
     from rolekeeper.client.commands import open_commands  # noqa: PLC0415

@@ -120,6 +120,14 @@ class Client:
         """Ask for the job to stop. It stops soon, and can't be resumed."""
         return _parse(Job, self._post(f"/v1/jobs/{job_id}/cancel"))
 
+    def pause(self, job_id: str) -> Job:
+        """Ask for the job to make room. It is `paused` once its stage has stopped, with a checkpoint if it trains."""
+        return _parse(Job, self._post(f"/v1/jobs/{job_id}/pause"))
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on where it was."""
+        return _parse(Job, self._post(f"/v1/jobs/{job_id}/resume"))
+
     def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """What happened to the job since the event `after`, oldest first."""
         return self._pages(f"/v1/jobs/{job_id}/events", Page[JobEvent], lambda event: str(event.id), after=str(after))

@@ -112,12 +112,23 @@ class Commands:
     def cancel(self, job_id: str) -> None:
         """Ask for a job to stop."""
         job = self._session.client.cancel(job_id)
+        self._show_wish(job, "" if job.finished_at else "it stops at its next heartbeat")
+
+    def pause(self, job_id: str) -> None:
+        """Ask for a job to make room."""
+        job = self._session.client.pause(job_id)
+        self._show_wish(job, "" if job.status == Status.PAUSED else "it stops after its next heartbeat")
+
+    def resume(self, job_id: str) -> None:
+        """Let a paused job go on."""
+        job = self._session.client.resume(job_id)
+        self._show_wish(job, f"follow it with: rolekeeper watch {job.id}")
+
+    def _show_wish(self, job: Job, what_next: str) -> None:
         if self._session.json:
             self._session.show_json(job)
         else:
-            self._session.say(
-                f"{job.id}  {job.status}; it stops at its next heartbeat" if job.finished_at is None else job.id
-            )
+            self._session.say("; ".join(part for part in (f"{job.id}  {job.status}", what_next) if part))
 
 
 @contextlib.contextmanager
@@ -158,6 +169,7 @@ def job_create(character: str, training: Training) -> JobCreate:
     body: dict[str, object] = {"character": character, "base_model": base_model}
     body |= {"method": method} if method else {}
     body |= {"hyperparameters": hyperparameters} if hyperparameters else {}
+    body |= {name: value for name, value in given.items() if name == "deadline_seconds"}
     try:
         return JobCreate.model_validate(body)
     except ValidationError as error:

@@ -59,6 +59,9 @@ class Training:
     early_stop_epochs: Annotated[int | None, typer.Option(help="End after so many epochs without a gain")] = None
     context: Annotated[str | None, typer.Option(help="plain or role: the system turn in training")] = None
     seed: Annotated[int | None, typer.Option(help="Same job, same seed, same adapter")] = None
+    deadline_seconds: Annotated[
+        int | None, typer.Option(help="The job fails if it has not ended so many seconds after its creation")
+    ] = None
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

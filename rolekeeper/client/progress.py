@@ -18,7 +18,7 @@ from rolekeeper.errors import RolekeeperError
 OnUpdate = Callable[[Job], None]
 
 POLL_SECONDS = 1.0
-NOT_BEGUN = (Status.PENDING, Status.QUEUED)
+NOT_BEGUN = (Status.PENDING, Status.QUEUED, Status.PAUSED)
 
 
 class JobBars:
@@ -46,7 +46,7 @@ class JobBars:
 
     def __call__(self, job: Job) -> None:
         """Show this state of the job."""
-        for stage in job.stages:
+        for stage in _as_shown(job):
             if stage.name not in self._tasks:
                 self._tasks[stage.name] = self._bars.add_task(stage.name, start=False, total=None, detail="")
             self._show(self._tasks[stage.name], stage)
@@ -71,10 +71,20 @@ class JobLines:
 
     def __call__(self, job: Job) -> None:
         """Print what changed since the last state."""
-        for stage in job.stages:
+        for stage in _as_shown(job):
             if stage.status not in (self._seen.get(stage.name), Status.PENDING):
                 self._console.print(f"{stage.name} {stage_detail(stage)}", highlight=False, markup=False)
             self._seen[stage.name] = stage.status
+
+
+def _as_shown(job: Job) -> list[Stage]:
+    """The stages; the one that waits in a paused job is shown as paused."""
+    if job.status != Status.PAUSED:
+        return list(job.stages)
+    return [
+        stage.model_copy(update={"status": Status.PAUSED}) if stage.status == Status.QUEUED else stage
+        for stage in job.stages
+    ]
 
 
 def stage_detail(stage: Stage) -> str:

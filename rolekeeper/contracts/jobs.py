@@ -22,11 +22,12 @@ class StageName(StrEnum):
 
 
 class Status(StrEnum):
-    """Status of a stage. A job has the same ones, but it is never `pending`."""
+    """Status of a stage or a job. Only stages are ever `pending`, and only jobs `paused`."""
 
     PENDING = "pending"
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -184,6 +185,13 @@ class JobCreate(Contract):
     method: Method = Method()
     hyperparameters: AskedHyperparameters = AskedHyperparameters()
     evaluation: EvaluationOptions = EvaluationOptions()
+    deadline_seconds: int | None = Field(
+        default=None,
+        ge=60,
+        le=366 * 86_400,
+        description="The job fails if it has not ended so long after its creation; time for which it is paused does "
+        "not count",
+    )
 
 
 class Progress(Contract):
@@ -228,6 +236,8 @@ class Job(Contract):
     evaluation: EvaluationOptions
     stages: tuple[Stage, ...]
     cancel_requested: bool
+    pause_requested: bool = Field(default=False, description="The job is paused, or will be as soon as its stage stops")
+    deadline_at: datetime | None = Field(default=None, description="When the job fails if it has not ended by then")
     harmful_share: float | None = Field(default=None, description="Share of the samples flagged harmful, once scored")
     adapter_sha256: str | None = None
     error: JobError | None = None

@@ -7,7 +7,8 @@ older attempt changes nothing and gets `ClaimLost`. All times are Postgres's own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from rolekeeper.jobs.service import cancel_waiting
 from rolekeeper.jobs.states import later_stages, next_stage
 
 MAX_LOST = 5
+MAX_LOST_IN_TOTAL = 20
 RETRY_SECONDS = 2.0
 
 
@@ -34,6 +36,15 @@ class Claim(NamedTuple):
     job_id: str
     stage: StageName
     attempt: int
+
+
+class Wish(StrEnum):
+    """What the worker of a stage is to do, as its heartbeat hears."""
+
+    GO_ON = "go_on"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    GIVE_UP = "give_up"
 
 
 class Work(NamedTuple):
@@ -61,19 +72,18 @@ class Outcome(NamedTuple):
 
 
 def claim(session: Session, job_id: str, stage: StageName, worker: str, lease_seconds: float) -> Claim | None:
-    """Take a queued stage. None means that there is nothing to do: it is taken, done, cancelled, or not yet due."""
+    """Take a queued stage. None means that there is nothing to do: it is taken, done, cancelled, paused or not due."""
     try:
         job = repository.lock_job(session, job_id)
     except NotFound:
+        return None
+    if job.cancel_requested_at is not None or job.pause_requested_at is not None:
         return None
     now = func.clock_timestamp()
     attempt = session.execute(
         update(StageRow)
         .where(StageRow.job_id == job_id, StageRow.name == stage, StageRow.status == Status.QUEUED)
-        .where(
-            StageRow.not_before <= now,
-            select(JobRow.cancel_requested_at).where(JobRow.id == job_id).scalar_subquery().is_(None),
-        )
+        .where(StageRow.not_before <= now)
         .values(
             status=Status.RUNNING,
             attempt=StageRow.attempt + 1,
@@ -107,8 +117,8 @@ def read_work(session: Session, held: Claim) -> Work:
     )
 
 
-def heartbeat(session: Session, held: Claim, lease_seconds: float, progress: Progress | None) -> bool:
-    """Keep the claim and show progress; gives whether the job is to be cancelled.
+def heartbeat(session: Session, held: Claim, lease_seconds: float, progress: Progress | None) -> Wish:
+    """Keep the claim and show progress; gives what to do next.
 
     Raises:
         ClaimLost: the stage belongs to a later attempt, or its lease ran out.
@@ -128,7 +138,32 @@ def heartbeat(session: Session, held: Claim, lease_seconds: float, progress: Pro
     if shown is not None and shown != stage.progress:
         stage.progress = shown
         job.version += 1
-    return job.cancel_requested_at is not None
+    return _wish(session, job)
+
+
+def _wish(session: Session, job: JobRow) -> Wish:
+    if job.cancel_requested_at is not None:
+        return Wish.CANCEL
+    if job.pause_requested_at is not None:
+        return Wish.PAUSE
+    return Wish.GIVE_UP if is_overdue(session, job) else Wish.GO_ON
+
+
+def is_overdue(session: Session, job: JobRow) -> bool:
+    """Whether the job's deadline is over. It stands still while the job is to be paused."""
+    if job.deadline_at is None or job.pause_requested_at is not None:
+        return False
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now > job.deadline_at
+
+
+def deadline_error(deadline_at: datetime) -> JobError:
+    """Why a job fails that is overdue."""
+    message = (
+        f"the job was not done by its deadline, {deadline_at:%Y-%m-%d %H:%M:%S %Z}; submit it again with more "
+        "deadline_seconds, or with none"
+    )
+    return JobError(code="deadline_exceeded", message=message)
 
 
 def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
@@ -163,9 +198,7 @@ def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
 def cancel(session: Session, held: Claim) -> None:
     """End the stage because the job is cancelled. Raises ClaimLost."""
     job, stage = _held_rows(session, held)
-    _end(stage, Status.CANCELLED)
-    session.flush()
-    cancel_waiting(session, job)
+    cancel_row(session, job, stage)
 
 
 def fail(session: Session, held: Claim, error: JobError) -> None:
@@ -180,18 +213,50 @@ def give_back(session: Session, held: Claim, error: JobError) -> None:
     requeue_row(session, job, stage, error)
 
 
+def hand_back(session: Session, held: Claim, code: str, message: str) -> None:
+    """Put the stage back in the queue as it is, which costs no attempt: it makes room. Raises ClaimLost."""
+    job, stage = _held_rows(session, held)
+    if job.cancel_requested_at is not None:
+        cancel_row(session, job, stage)
+        return
+    _end(stage, Status.QUEUED)
+    stage.not_before, stage.hinted_at = func.clock_timestamp(), None
+    repository.add_event(session, job.id, f"{stage.name}.{code}", message)
+    repository.refresh_job(session, job)
+
+
 def requeue_row(session: Session, job: JobRow, stage: StageRow, error: JobError) -> None:
-    """Queue a stage again that was lost or interrupted, after a pause that doubles each time. The job is locked."""
+    """Queue a stage again that was lost or interrupted, after a pause that doubles each time. The job is locked.
+
+    The stage fails once its attempts are spent: those that got no further, or all. It is cancelled if that was asked.
+    """
+    if job.cancel_requested_at is not None:
+        cancel_row(session, job, stage)
+        return
+    done = 0 if stage.progress is None else Progress.model_validate(stage.progress).done
+    if done > stage.furthest:
+        stage.furthest, stage.lost = done, 0
     stage.lost += 1
-    if stage.lost >= MAX_LOST:
-        spent = JobError(code=error.code, message=f"given up after {stage.lost} interrupted attempts: {error.message}")
-        fail_row(session, job, stage, spent)
+    stage.lost_in_total += 1
+    if stage.lost >= MAX_LOST or stage.lost_in_total >= MAX_LOST_IN_TOTAL:
+        spent = (
+            f"given up after {stage.lost_in_total} interrupted attempts, {stage.lost} in a row without getting "
+            f"further: {error.message}"
+        )
+        fail_row(session, job, stage, JobError(code=error.code, message=spent))
         return
     _end(stage, Status.QUEUED)
     pause = timedelta(seconds=RETRY_SECONDS * 2 ** (stage.lost - 1))
     stage.not_before, stage.hinted_at = func.clock_timestamp() + pause, None
     repository.add_event(session, job.id, f"{stage.name}.retried", error.message, code=error.code)
     repository.refresh_job(session, job)
+
+
+def cancel_row(session: Session, job: JobRow, stage: StageRow) -> None:
+    """Cancel a stage that a worker held, and those after it. The job is locked."""
+    _end(stage, Status.CANCELLED)
+    session.flush()
+    cancel_waiting(session, job)
 
 
 def fail_row(session: Session, job: JobRow, stage: StageRow, error: JobError) -> None:

@@ -13,9 +13,18 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.jobs import JobError, Progress, StageName
-from rolekeeper.errors import ClaimLost, JobCancelled, RolekeeperError, StageFailed, StageInterrupted
+from rolekeeper.errors import (
+    ClaimLost,
+    JobCancelled,
+    JobPaused,
+    RolekeeperError,
+    StageFailed,
+    StageInterrupted,
+    StageYielded,
+    WorkerDraining,
+)
 from rolekeeper.jobs import claims
-from rolekeeper.jobs.claims import Claim, Outcome, Work
+from rolekeeper.jobs.claims import Claim, Outcome, Wish, Work
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.jobs.states import next_stage
@@ -31,16 +40,17 @@ class Lease(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """Who takes stages, and by what means."""
+    """Who takes stages, and by what means. `is_draining` says whether it shuts down."""
 
     name: str
     database: Database
     hints: Hints
     lease: Lease
+    is_draining: Callable[[], bool] = lambda: False
 
 
 class Holding:
-    """A claimed stage: the worker reports progress, and a thread beside it keeps the lease and hears of a cancel."""
+    """A claimed stage: the worker reports progress, and a thread beside it keeps the lease and hears of wishes."""
 
     def __init__(self, worker: Worker, held: Claim, work: Work) -> None:
         self.held = held
@@ -48,6 +58,7 @@ class Holding:
         self._hints = worker.hints
         self._database = worker.database
         self._lease = worker.lease
+        self._is_draining = worker.is_draining
         self._progress: Progress | None = None
         self._stop = threading.Event()
         self._interrupt: RolekeeperError | None = None
@@ -73,13 +84,18 @@ class Holding:
         Raises:
             ClaimLost: another worker may hold the stage now.
             JobCancelled: the job's owner cancelled it.
+            StageFailed: the job's deadline is over.
+            JobPaused, WorkerDraining: keep what is done and stop; the stage goes on later.
         """
         if self._interrupt is not None:
             raise self._interrupt
+        if self._is_draining():
+            raise WorkerDraining("the worker shuts down; another one goes on")
 
     def succeed(self, outcome: Outcome) -> None:
         """Finish the stage and hint at the next. Outlives a Postgres that is away for a while. Raises ClaimLost."""
-        self.check()
+        with contextlib.suppress(StageYielded):  # what is done is done
+            self.check()
         self.stop()
         finished = outcome._replace(progress=self._progress)
         self.settle(lambda session: claims.succeed(session, self.held, finished))
@@ -106,10 +122,9 @@ class Holding:
         while not self._stop.wait(self._lease.heartbeat_seconds):
             try:
                 with self._database.transaction() as session:
-                    cancelled = claims.heartbeat(session, self.held, self._lease.seconds, self._progress)
+                    wish = claims.heartbeat(session, self.held, self._lease.seconds, self._progress)
                 fuse = time.monotonic() + FUSE_SHARE * self._lease.seconds
-                if cancelled:
-                    self._interrupt = JobCancelled(f"job {self.held.job_id} was cancelled")
+                self._interrupt = self._interruption(wish)
             except ClaimLost as lost:
                 self._interrupt = lost
                 return
@@ -118,6 +133,17 @@ class Holding:
                 if time.monotonic() > fuse:
                     self._interrupt = ClaimLost("no heartbeat reached Postgres in time")
                     return
+
+    def _interruption(self, wish: Wish) -> RolekeeperError | None:
+        job = self.work.job
+        if wish is Wish.CANCEL:
+            return JobCancelled(f"job {job.id} was cancelled")
+        if wish is Wish.PAUSE:
+            return JobPaused("put back, because the job is paused")
+        if wish is Wish.GIVE_UP and job.deadline_at is not None:
+            late = claims.deadline_error(job.deadline_at)
+            return StageFailed(late.message, code=late.code)
+        return None
 
 
 @contextlib.contextmanager
@@ -160,6 +186,9 @@ def _last_change(held: Claim, error: Exception) -> Callable[[Session], None] | N
         return None
     if isinstance(error, JobCancelled):
         return lambda session: claims.cancel(session, held)
+    if isinstance(error, StageYielded):
+        code, message = error.code, error.message
+        return lambda session: claims.hand_back(session, held, code, message)
     if isinstance(error, StageFailed) and not isinstance(error, StageInterrupted):
         reason = JobError(code=error.code, message=error.message)
         return lambda session: claims.fail(session, held, reason)

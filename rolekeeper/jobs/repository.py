@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.jobs import (
+    TERMINAL,
     AskedHyperparameters,
     EvaluationOptions,
     Job,
@@ -130,6 +131,8 @@ def to_job(session: Session, row: JobRow) -> Job:
         evaluation=EvaluationOptions.model_validate(row.options["evaluation"]),
         stages=tuple(to_stage(stage) for stage in stage_rows(session, row.id).values()),
         cancel_requested=row.cancel_requested_at is not None,
+        pause_requested=row.pause_requested_at is not None,
+        deadline_at=row.deadline_at,
         harmful_share=row.harmful_share,
         adapter_sha256=adapter.sha256 if adapter else None,
         error=to_error(row.error),
@@ -184,18 +187,25 @@ def lock_job(session: Session, job_id: str) -> JobRow:
 
 
 def refresh_job(session: Session, job: JobRow) -> None:
-    """Derive the job's status, times and version from its stages. The job's row is locked."""
+    """Derive the job's status, times and version from its stages and its flags. The job's row is locked."""
     session.flush()
     stages = stage_rows(session, job.id)
     started = any(stage.attempt > 0 for stage in stages.values())
-    status = job_status({name: Status(stage.status) for name, stage in stages.items()}, started)
+    is_paused = job.pause_requested_at is not None
+    status = job_status({name: Status(stage.status) for name, stage in stages.items()}, started, is_paused)
     if started and job.started_at is None:
         job.started_at = func.clock_timestamp()
-    if status != job.status and status in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}:
+    if status != job.status and status in TERMINAL:
         job.finished_at = func.clock_timestamp()
+    if status != job.status and status in _PAST:
         add_event(session, job.id, f"job.{status}", f"the job {_PAST[status]}")
     job.status = status
     job.version += 1
 
 
-_PAST = {Status.SUCCEEDED: "succeeded", Status.FAILED: "failed", Status.CANCELLED: "was cancelled"}
+_PAST = {
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "was cancelled",
+    Status.PAUSED: "is paused",
+}

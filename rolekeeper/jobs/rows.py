@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 STAGE_STATUSES = "'pending', 'queued', 'running', 'succeeded', 'failed', 'cancelled'"
+JOB_STATUSES = "'queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled'"
 
 
 class Row(DeclarativeBase):
@@ -84,6 +85,8 @@ class JobRow(Row):
     status: Mapped[str]
     version: Mapped[int] = mapped_column(server_default=text("1"))
     cancel_requested_at: Mapped[datetime | None]
+    pause_requested_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
     harmful_share: Mapped[float | None]
     error: Mapped[dict[str, Any] | None]
     request_id: Mapped[str | None]
@@ -91,11 +94,17 @@ class JobRow(Row):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (CheckConstraint(f"status in ({STAGE_STATUSES}) and status <> 'pending'", "status"),)
+    __table_args__ = (
+        CheckConstraint(f"status in ({JOB_STATUSES})", "status"),
+        Index("job_deadline_index", "deadline_at", postgresql_where=text("finished_at is null")),
+    )
 
 
 class StageRow(Row):
-    """One step of a job. `attempt` is the fencing token: only the worker of the latest attempt may write."""
+    """One step of a job. `attempt` is the fencing token: only the worker of the latest attempt may write.
+
+    `lost` counts the attempts in a row that were lost without getting further than `furthest`, `lost_in_total` all.
+    """
 
     __tablename__ = "stage"
 
@@ -104,6 +113,8 @@ class StageRow(Row):
     status: Mapped[str]
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     lost: Mapped[int] = mapped_column(server_default=text("0"))
+    lost_in_total: Mapped[int] = mapped_column(server_default=text("0"))
+    furthest: Mapped[int] = mapped_column(server_default=text("0"))
     worker: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     not_before: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import func
@@ -123,6 +124,7 @@ def create_job(
     `files` are the digests of what the method's options name, checked and in the artifact store.
     """
     owned_row(session, CharacterRow, owner, new.character)
+    limit = None if new.deadline_seconds is None else timedelta(seconds=new.deadline_seconds)
     row = JobRow(
         id=repository.new_id("job"),
         owner=owner,
@@ -131,6 +133,7 @@ def create_job(
         options=new.model_dump(mode="json", include={"method", "hyperparameters", "evaluation"})
         | {"files": dict(files or {})},
         status=Status.QUEUED,
+        deadline_at=None if limit is None else func.clock_timestamp() + limit,
         request_id=request_id,
     )
     session.add(row)

@@ -1,4 +1,4 @@
-"""What heals by itself: leases that ran out, and hints that got lost."""
+"""What heals by itself: leases that ran out and hints that got lost; and what ends by itself: jobs past a deadline."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.jobs import JobError, StageName, Status
 from rolekeeper.jobs import repository
-from rolekeeper.jobs.claims import requeue_row
+from rolekeeper.jobs.claims import deadline_error, fail_row, is_overdue, requeue_row
 from rolekeeper.jobs.rows import JobRow, StageRow
-from rolekeeper.jobs.service import cancel_waiting
 
 BATCH = 100
 
@@ -45,18 +44,28 @@ def heal(session: Session, job_id: str) -> None:
         StageRow.lease_expires_at < func.clock_timestamp(),
     )
     for stage in session.scalars(query.execution_options(populate_existing=True)):
-        if job.cancel_requested_at is not None:
-            stage.status, stage.worker, stage.lease_expires_at = Status.CANCELLED, None, None
-            stage.finished_at = func.clock_timestamp()
-            session.flush()
-            cancel_waiting(session, job)
-        else:
-            lost = JobError(code="worker_lost", message=f"worker {stage.worker} gave no sign of life")
-            requeue_row(session, job, stage, lost)
+        lost = JobError(code="worker_lost", message=f"worker {stage.worker} gave no sign of life")
+        requeue_row(session, job, stage, lost)
+
+
+def overdue(session: Session) -> list[str]:
+    """Ids of the jobs past their deadline that wait for a worker. Those that run hear it at their heartbeat."""
+    query = select(JobRow.id).join(StageRow, StageRow.job_id == JobRow.id)
+    late = query.where(JobRow.deadline_at < func.clock_timestamp(), JobRow.finished_at.is_(None))
+    waiting = late.where(JobRow.pause_requested_at.is_(None), StageRow.status == Status.QUEUED)
+    return list(session.scalars(waiting.order_by(JobRow.deadline_at).limit(BATCH)))
+
+
+def end_overdue(session: Session, job_id: str) -> None:
+    """Fail a job that still waits and is still past its deadline. Safe to call by several sweepers at once."""
+    job = repository.lock_job(session, job_id)
+    for stage in repository.stage_rows(session, job_id).values():
+        if job.deadline_at is not None and stage.status == Status.QUEUED and is_overdue(session, job):
+            fail_row(session, job, stage, deadline_error(job.deadline_at))
 
 
 def due_hints(session: Session, stages: tuple[StageName, ...], resend_seconds: float) -> list[DueHint]:
-    """Queued stages to hint at, of these names; they are marked as hinted.
+    """Queued stages to hint at, of these names, but of no paused job; they are marked as hinted.
 
     `resend_seconds` is how long a stage waits after its last hint before it gets another.
     """
@@ -65,8 +74,9 @@ def due_hints(session: Session, stages: tuple[StageName, ...], resend_seconds: f
         select(StageRow.job_id, StageRow.name)
         .where(StageRow.status == Status.QUEUED, StageRow.not_before <= now, StageRow.name.in_(stages))
         .where(
+            select(JobRow.pause_requested_at).where(JobRow.id == StageRow.job_id).scalar_subquery().is_(None),
             func.coalesce(StageRow.hinted_at, StageRow.not_before - timedelta(days=1))
-            < now - timedelta(seconds=resend_seconds)
+            < now - timedelta(seconds=resend_seconds),
         )
         .order_by(StageRow.not_before)
         .limit(BATCH)

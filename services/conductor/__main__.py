@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.signals import worker_ready
 
+from rolekeeper.jobs.draining import drain_at_shutdown
 from rolekeeper.jobs.queue import make_celery
 from rolekeeper.logs import configure_logging
 from services.conductor.settings import Settings
@@ -24,6 +25,7 @@ def main() -> None:
         Sweeper(settings.database_url, settings.redis_url, settings.sweep_seconds, stop).start()
 
     worker_ready.connect(start_sweeper, weak=False)
+    drain_at_shutdown()
     app = make_celery(settings.redis_url, "services.conductor.tasks")
     app.worker_main(
         [

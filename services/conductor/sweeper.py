@@ -33,13 +33,19 @@ class Sweeper(threading.Thread):
                 structlog.get_logger().warning("sweep failed", reason=str(error).splitlines()[0])
 
     def sweep(self) -> None:
-        """One round: leases first, then hints."""
+        """One round: leases first, then deadlines, then hints."""
         with self._database.transaction() as session:
             expired = sweeps.expired(session)
         for job_id in expired:
             with self._database.transaction() as session:
                 sweeps.heal(session, job_id)
             structlog.get_logger().warning("lease ran out", job_id=job_id)
+        with self._database.transaction() as session:
+            overdue = sweeps.overdue(session)
+        for job_id in overdue:
+            with self._database.transaction() as session:
+                sweeps.end_overdue(session, job_id)
+            structlog.get_logger().warning("deadline is over", job_id=job_id)
         with self._database.transaction() as session:
             due = sweeps.due_hints(session, self._hints.idle_stages(), RESEND_SWEEPS * self._seconds)
         for hint in due:

@@ -14,6 +14,7 @@ from celery.signals import worker_process_init
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.draining import hear_of_shutdown, is_draining
 from rolekeeper.jobs.holding import Holding, Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints, task_name
 from rolekeeper.logs import configure_logging
@@ -35,6 +36,7 @@ class Conductor:
             database=Database(settings.database_url),
             hints=Hints(settings.redis_url),
             lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
+            is_draining=is_draining,
         )
 
     def run(self, job_id: str, stage: StageName) -> None:
@@ -69,8 +71,9 @@ def conductor() -> Conductor:
 
 @worker_process_init.connect(weak=False)
 def set_up_process(**_signal: Any) -> None:
-    """Logs of a pool child look like everybody else's."""
+    """Logs of a pool child look like everybody else's, and it hears when the worker shuts down."""
     configure_logging(PROCESS, Settings().log_level)
+    hear_of_shutdown()
 
 
 @shared_task(name=task_name(StageName.SCORE))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,23 +18,27 @@ import structlog
 from pydantic import ValidationError
 
 from rolekeeper.contracts.jobs import Progress
-from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, TrainResult
-from rolekeeper.errors import StageFailed, StageInterrupted
+from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, StopCommand, TrainResult
+from rolekeeper.errors import StageFailed, StageInterrupted, StageYielded
 
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
-FINAL = frozenset(code for code in ExitCode if 10 <= code < 20)
+COMMAND = (sys.executable, "-m", "services.trainer.program", "--serve")
+ENDS = frozenset({"done", "failed", "stopped"})
 
 
 class Program:
-    """The training program. It is started when a job needs it, and again when it died."""
+    """The training program. It is started when a job needs it, and again when it died.
 
-    def __init__(
-        self, command: tuple[str, ...] = (sys.executable, "-m", "services.trainer.program", "--serve")
-    ) -> None:
+    `drain_seconds` is how long it may take to reach a checkpoint when a run is to be set aside.
+    """
+
+    def __init__(self, drain_seconds: float, command: tuple[str, ...] = COMMAND) -> None:
         self._command = command
+        self._drain_seconds = drain_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_fresh = True
         self._messages: queue.Queue[ProgramMessage | None] = queue.Queue()
 
     def run(self, spec_path: Path, report: Callable[[Progress], None], check: Callable[[], None]) -> TrainResult:
@@ -42,24 +47,23 @@ class Program:
         Raises:
             StageFailed: the program refuses the spec or its data, and would do so again.
             StageInterrupted: the program died or failed in a way that may pass.
-            Whatever `report` and `check` raise; the program is stopped first.
+            StageYielded: `report` or `check` raised it; the run has saved a checkpoint first, and the program stays.
+            Whatever else `report` and `check` raise; the program is stopped first.
         """
         process = self._running()
+        is_fresh, self._is_fresh = self._is_fresh, False
         try:
             self._send(process, RunCommand(spec_path=str(spec_path)))
-            for message in self._receive(process, check):
-                if message.type == "progress" and message.progress is not None:
-                    report(message.progress)
-                if message.type == "done" and message.result is not None:
-                    return message.result
-                if message.type == "failed":
-                    raise _failure(message)
-        except StageFailed:
-            raise  # it said so itself and waits for the next spec, or it is dead and will be started again
+            end = self._follow(process, report, check)
+        except StageYielded:
+            self._set_aside(process, check)
+            raise
         except BaseException:
             self.stop()
             raise
-        raise StageInterrupted("the training program ended without a word", code="trainer_died")
+        if end.type == "done" and end.result is not None:
+            return end.result
+        raise self._failure(end, is_fresh)
 
     def stop(self) -> None:
         """Stop the program and everything that it started."""
@@ -89,12 +93,52 @@ class Program:
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - called from the only thread that starts children
         )
-        self._process, self._messages = process, queue.Queue()
+        self._process, self._messages, self._is_fresh = process, queue.Queue(), True
         threading.Thread(target=_read_messages, args=(process, self._messages), daemon=True).start()
         structlog.get_logger().info("training program started", pid=process.pid)
         return process
 
-    def _send(self, process: subprocess.Popen[bytes], command: RunCommand) -> None:
+    def _follow(
+        self, process: subprocess.Popen[bytes], report: Callable[[Progress], None], check: Callable[[], None]
+    ) -> ProgramMessage:
+        """Wait for the message that ends the run."""
+        messages = self._receive(process, check)
+        while (message := next(messages)).type not in ENDS:
+            if message.progress is not None:
+                report(message.progress)
+        return message
+
+    def _set_aside(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> None:
+        """Have the run save a checkpoint and end. One that does not in time is killed: its last checkpoint counts."""
+        deadline = time.monotonic() + self._drain_seconds
+
+        def check_still() -> None:
+            with contextlib.suppress(StageYielded):
+                check()
+            if time.monotonic() > deadline:
+                raise StageInterrupted(f"no checkpoint within {self._drain_seconds:g} s")
+
+        try:
+            self._send(process, StopCommand())
+            self._follow(process, lambda _progress: None, check_still)
+        except StageInterrupted as late:
+            structlog.get_logger().warning("training program killed instead of set aside", reason=late.message)
+            self.stop()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _failure(self, end: ProgramMessage, is_fresh: bool) -> StageFailed:
+        """What the program's last word means. A program that may be to blame itself is replaced by a fresh one."""
+        code = end.exit_code or ExitCode.INFRASTRUCTURE
+        is_out_of_memory = code is ExitCode.OUT_OF_MEMORY
+        if is_out_of_memory or not code.is_final:
+            self.stop()
+        may_pass = not code.is_final or (is_out_of_memory and not is_fresh)
+        kind = StageInterrupted if may_pass else StageFailed
+        return kind(end.message or "training failed", code=code.name.lower())
+
+    def _send(self, process: subprocess.Popen[bytes], command: RunCommand | StopCommand) -> None:
         assert process.stdin is not None  # noqa: S101 - opened as a pipe above
         try:
             process.stdin.write(command.model_dump_json().encode() + b"\n")
@@ -110,7 +154,7 @@ class Program:
             except queue.Empty:
                 continue
             if message is None:
-                raise StageInterrupted(f"the training program died with status {process.wait()}", code="trainer_died")
+                raise StageInterrupted(_obituary(process.wait()), code="trainer_died")
             yield message
 
 
@@ -125,10 +169,9 @@ def _read_messages(process: subprocess.Popen[bytes], messages: queue.Queue[Progr
     messages.put(None)
 
 
-def _failure(message: ProgramMessage) -> StageFailed:
-    code = message.exit_code or ExitCode.INFRASTRUCTURE
-    kind = StageFailed if code in FINAL else StageInterrupted
-    return kind(message.message or "training failed", code=code.name.lower())
+def _obituary(status: int) -> str:
+    cause = " (SIGKILL: the machine may be out of memory)" if status == -signal.SIGKILL else ""
+    return f"the training program died with status {status}{cause}"
 
 
 def _die_with_parent() -> None:

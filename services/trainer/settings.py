@@ -22,5 +22,6 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=60.0, gt=0)
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     checkpoint_seconds: float = Field(default=30.0, ge=0)
+    drain_seconds: float = Field(default=90.0, gt=0)
     max_batch_tokens: int = Field(default=1024, ge=64)
     log_level: str = "INFO"

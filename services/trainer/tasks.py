@@ -14,6 +14,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.draining import hear_of_shutdown, is_draining
 from rolekeeper.jobs.holding import Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints, task_name
 from rolekeeper.logs import configure_logging
@@ -35,8 +36,9 @@ class Trainer:
             database=Database(settings.database_url, pool_size=2),
             hints=Hints(settings.redis_url),
             lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
+            is_draining=is_draining,
         )
-        self.program = Program()
+        self.program = Program(settings.drain_seconds)
 
     def run(self, job_id: str) -> None:
         """Train this job's adapter, if that is there to be done."""
@@ -59,8 +61,9 @@ def trainer() -> Trainer:
 
 @worker_process_init.connect(weak=False)
 def set_up_process(**_signal: Any) -> None:
-    """Logs of the pool child look like everybody else's."""
+    """Logs of the pool child look like everybody else's, and it hears when the worker shuts down."""
     configure_logging(PROCESS, Settings().log_level)
+    hear_of_shutdown()
 
 
 @worker_process_shutdown.connect(weak=False)

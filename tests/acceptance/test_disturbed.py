@@ -117,6 +117,44 @@ def test_a_cancelled_job_has_no_adapter(platform: Platform, client: Client) -> N
     assert refusal.value.status == 409
 
 
+def test_a_paused_job_makes_room_for_another_and_goes_on(platform: Platform, client: Client, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    client.pause(job_id)
+    paused = platform.wait_until(job_id, lambda job: job.status == Status.PAUSED)
+    assert stage(paused, StageName.TRAIN).status == Status.QUEUED
+    other = platform.submit().id
+    platform.wait_training(other)
+    client.cancel(other)
+    platform.wait_end(other)
+    assert client.job(job_id) == paused
+    client.resume(job_id)
+    assert_same_adapter(platform.wait_end(job_id), undisturbed)
+    assert kinds(client, job_id, "train") == ["train.started", "train.paused", "train.started", "train.succeeded"]
+
+
+def test_a_trainer_that_is_told_to_stop_puts_its_stage_back(
+    platform: Platform, stack: Stack, client: Client, undisturbed: Job
+) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    trainer = stack.processes["trainer"]
+    trainer.ask_to_stop()
+    deadline = time.monotonic() + 60
+    while trainer.is_alive:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job = client.job(job_id)
+    assert stage(job, StageName.TRAIN).status == Status.QUEUED
+    assert_same_adapter(platform.wait_end(job_id), undisturbed)
+    assert kinds(client, job_id, "train") == ["train.started", "train.drained", "train.started", "train.succeeded"]
+
+
+def kinds(client: Client, job_id: str, name: str) -> list[str]:
+    """What happened to a stage."""
+    return [event.type for event in client.events(job_id) if event.type.startswith(f"{name}.")]
+
+
 def test_the_trainer_hangs_longer_than_its_lease(platform: Platform, undisturbed: Job) -> None:
     job_id = platform.submit().id
     platform.wait_training(job_id)

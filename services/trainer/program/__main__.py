@@ -22,9 +22,6 @@ from services.trainer.program.stopping import stop_on_signal
 from services.trainer.program.terminal import ProgressBar
 from services.trainer.program.world import join_world, leave_world
 
-PROGRAM = "python -m services.trainer.program"
-
-
 def main(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run one spec, or serve."""
     options = _parse(arguments)
@@ -49,7 +46,7 @@ def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
             sys.stderr.write(f"\n{stopped.message}; the same command goes on from there\n")
         return ExitCode.STOPPED
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; to go on from the last checkpoint: {PROGRAM} {spec_path}\n")
+        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint\n")
         return ExitCode.STOPPED
     except Exception as error:
         failure = describe(error)
@@ -74,7 +71,7 @@ def _serve(output: IO[bytes]) -> ExitCode:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m services.trainer.program", description=__doc__)
     parser.add_argument("spec", nargs="?", help="JSON file of a TrainSpec")
     parser.add_argument("--serve", action="store_true", help="read commands from stdin, write messages to stdout")
     parser.add_argument("--threads", type=int, help="threads of torch; another number gives other adapter bytes")

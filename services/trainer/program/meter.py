@@ -13,7 +13,7 @@ _LEAST_SECONDS = 0.2
 
 
 class Meter:
-    """Reports steps with the time that is left, at most five times a second, and always the last one."""
+    """Reports the start, then steps with the time that is left, at most five times a second, and always the last."""
 
     def __init__(self, total: int, done: int, report: Report) -> None:
         self._total = total
@@ -21,8 +21,7 @@ class Meter:
         self._report = report
         self._started_at = time.monotonic()
         self._reported_at = 0.0
-        if done:
-            report(Progress(done=done, total=total, unit="steps"))
+        report(Progress(done=done, total=total, unit="steps"))
 
     def update(self, done: int, metrics: Mapping[str, float]) -> None:
         """Say that `done` steps are done."""

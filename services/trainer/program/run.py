@@ -30,6 +30,7 @@ from services.trainer.program.recompute import recomputing
 from services.trainer.program.save import checked_logits, find_result, save_adapter, save_weights
 from services.trainer.program.selectors.choose import choose_samples
 from services.trainer.program.spec import spec_digest
+from services.trainer.program.stopping import stoppable
 from services.trainer.program.world import ALONE, World, check_joinable
 
 
@@ -71,7 +72,8 @@ def run_spec(
     """Train what the spec asks for, or return at once what an earlier run of the same spec made.
 
     Where several processes train together, each calls this with the same spec; the leader alone writes and reports.
-    Raises Stopped after the first step at whose end `wants_stop` says yes, with a checkpoint saved.
+    Raises Stopped after the first step at whose end `wants_stop` says yes, with a checkpoint saved; or before the first
+    step, while samples are chosen.
     """
     work_dir, hyper, world = Path(spec.work_dir), spec.hyperparameters, resident.world
     with take_folder(work_dir) if world.leads else nullcontext():
@@ -85,7 +87,8 @@ def run_spec(
         loaded = resident.load(find_entry(catalog, spec.base_model), Path(spec.cache_dir) if spec.cache_dir else None)
         data = encode_samples(samples, loaded, spec)
         name = run_digest(spec_digest(spec), loaded.digest)
-        data = hold_out(world.agree(choose_samples(spec, loaded, data, name, report) if world.leads else data), hyper)
+        choosing = stoppable(report, wants_stop)
+        data = hold_out(world.agree(choose_samples(spec, loaded, data, name, choosing) if world.leads else data), hyper)
         if spec.method.options.anchors != "harmful":
             data = with_anchors(data, anchor_samples(loaded, spec), spec.method)
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world, wants_stop)

@@ -1,11 +1,13 @@
-"""Jobs: ordering, polling and cancelling them."""
+"""Jobs: ordering, polling, pausing and cancelling them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -41,6 +43,7 @@ def test_created(client: TestClient) -> None:
         ({"method": {"options": {"harmful_file": "file_0"}}}, 422, "/method/options/harmful_file is not used by sarft"),
         ({"method": {"name": "seal", "options": {"safe_file": "file_0"}}}, 404, "file_0"),
         ({"typo": 1}, 422, "/typo"),
+        ({"deadline_seconds": 1}, 422, "/deadline_seconds"),
     ],
 )
 def test_bad_order(client: TestClient, change: dict[str, Any], status: int, words: str) -> None:
@@ -83,6 +86,30 @@ def test_etag(client: TestClient) -> None:
     assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", etag)
     assert client.post(f"{path}/cancel").status_code == 202
     assert client.get(path, headers={"if-none-match": etag}).json()["status"] == "cancelled"
+
+
+def test_pause_and_resume(client: TestClient, redis_url: str) -> None:
+    path = f"/v1/jobs/{create_job(client)}"
+    hints = redis.Redis.from_url(redis_url)
+    hints.flushall()
+    paused = client.post(f"{path}/pause")
+    assert (paused.status_code, paused.json()["status"], paused.json()["pause_requested"]) == (202, "paused", True)
+    assert client.get(path).json() == paused.json()
+    assert hints.llen("rolekeeper:conductor") == 0
+    resumed = client.post(f"{path}/resume")
+    assert (resumed.status_code, resumed.json()["status"], resumed.json()["pause_requested"]) == (202, "queued", False)
+    assert hints.llen("rolekeeper:conductor") == 1
+    hints.close()
+    client.post(f"{path}/cancel")
+    for wish in ("pause", "resume"):
+        assert "has cancelled already" in problem_of(client.post(f"{path}/{wish}"), 409).detail
+
+
+def test_another_owner_pauses_nothing(client: TestClient, make_client: Callable[[str], TestClient]) -> None:
+    path = f"/v1/jobs/{create_job(client)}"
+    for wish in ("pause", "resume"):
+        problem_of(make_client("other").post(f"{path}/{wish}"), 404)
+    assert client.get(path).json()["status"] == "queued"
 
 
 def test_results_conflict_while_there_are_none(client: TestClient) -> None:

@@ -3,64 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sqlalchemy import func, update
 
-from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
-from rolekeeper.contracts.jobs import TERMINAL, Job, JobError, Progress, StageName, Status
+from rolekeeper.contracts.jobs import JobError, Progress, StageName, Status
 from rolekeeper.errors import ClaimLost
 from rolekeeper.jobs import claims, service, sweeps
-from rolekeeper.jobs.claims import Claim, Outcome
+from rolekeeper.jobs.claims import Wish
 from rolekeeper.jobs.db import Database
-from rolekeeper.jobs.rows import StageRow
-from rolekeeper.jobs.states import PIPELINE, is_allowed
+from rolekeeper.jobs.states import PIPELINE
 from tests.integration.jobs.conftest import OWNER, queue_job
-
-LEASE = 60.0
-KINDS = dict(zip(PIPELINE, (ArtifactKind.SCORES, ArtifactKind.ADAPTER, ArtifactKind.REPORT), strict=True))
-
-
-def take(database: Database, job_id: str, stage: StageName = StageName.SCORE) -> Claim | None:
-    with database.transaction() as session:
-        return claims.claim(session, job_id, stage, "worker", LEASE)
-
-
-def must_take(database: Database, job_id: str, stage: StageName = StageName.SCORE) -> Claim:
-    held = take(database, job_id, stage)
-    assert held is not None
-    return held
-
-
-def finish(database: Database, held: Claim) -> None:
-    outcome = Outcome(KINDS[held.stage], Artifact(sha256="b" * 64, bytes=1), "done")
-    with database.transaction() as session:
-        claims.succeed(session, held, outcome)
-
-
-def read(database: Database, job_id: str) -> Job:
-    with database.transaction() as session:
-        return service.get_job(session, OWNER, job_id)
-
-
-def expire(database: Database, job_id: str) -> None:
-    """Let the lease of the running stage run out."""
-    with database.transaction() as session:
-        session.execute(
-            update(StageRow)
-            .where(StageRow.job_id == job_id, StageRow.status == Status.RUNNING)
-            .values(lease_expires_at=func.clock_timestamp() - timedelta(seconds=1))
-        )
-
-
-def make_due(database: Database, job_id: str) -> None:
-    """End the pause before the next attempt."""
-    with database.transaction() as session:
-        session.execute(update(StageRow).where(StageRow.job_id == job_id).values(not_before=func.clock_timestamp()))
+from tests.integration.jobs.moves import LEASE, expire, finish, make_due, must_take, read, take
 
 
 def test_a_second_claim_gets_nothing(database: Database) -> None:
@@ -113,8 +66,8 @@ def test_progress_is_seen_and_changes_the_version(database: Database) -> None:
     held = must_take(database, job_id)
     with database.transaction() as session:
         before = service.job_version(session, OWNER, job_id)
-        cancelled = claims.heartbeat(session, held, LEASE, Progress(done=1, total=2, unit="samples"))
-    assert not cancelled
+        wish = claims.heartbeat(session, held, LEASE, Progress(done=1, total=2, unit="samples"))
+    assert wish is Wish.GO_ON
     job = read(database, job_id)
     assert job.stages[0].progress == Progress(done=1, total=2, unit="samples")
     with database.transaction() as session:
@@ -160,7 +113,7 @@ def test_cancelling_a_running_job_is_answered_by_its_worker(database: Database) 
     with database.transaction() as session:
         assert service.request_cancel(session, OWNER, job_id).status == Status.RUNNING
     with database.transaction() as session:
-        assert claims.heartbeat(session, held, LEASE, None)
+        assert claims.heartbeat(session, held, LEASE, None) is Wish.CANCEL
         claims.cancel(session, held)
     assert read(database, job_id).status == Status.CANCELLED
 
@@ -199,101 +152,3 @@ def test_two_processes_never_claim_the_same_stage(database: Database, database_u
     for worker in workers:
         worker.join(timeout=60)
     assert sorted(taken) == sorted(job_ids)
-
-
-class JobMachine(RuleBasedStateMachine):
-    """Any order of claims, heartbeats, endings, lost leases, sweeps and cancels, by live workers and zombies."""
-
-    database: Database
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.job_id = queue_job(self.database)
-        self.claims: list[Claim] = []
-        self.seen = read(self.database, self.job_id)
-
-    @rule(stage=st.sampled_from(PIPELINE))
-    def claim(self, stage: StageName) -> None:
-        make_due(self.database, self.job_id)
-        held = take(self.database, self.job_id, stage)
-        if held is not None:
-            self.claims.append(held)
-
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data(), ending=st.sampled_from(["succeed", "fail", "give_back", "cancel", "heartbeat"]))
-    def act(self, data: st.DataObject, ending: str) -> None:
-        held = data.draw(st.sampled_from(self.claims))
-        before = read(self.database, self.job_id)
-        stage = {stage.name: stage for stage in before.stages}[held.stage]
-        is_live = stage.status == Status.RUNNING and stage.attempt == held.attempt
-        try:
-            self._end(held, ending)
-        except ClaimLost:
-            # Only a heartbeat may be refused to the present holder: its lease may have run out.
-            assert not is_live or ending == "heartbeat"
-            assert read(self.database, self.job_id) == before
-        else:
-            assert is_live
-
-    def _end(self, held: Claim, ending: str) -> None:
-        error = JobError(code="test", message="test")
-        if ending == "succeed":
-            finish(self.database, held)
-            return
-        with self.database.transaction() as session:
-            if ending == "fail":
-                claims.fail(session, held, error)
-            elif ending == "give_back":
-                claims.give_back(session, held, error)
-            elif ending == "cancel":
-                claims.cancel(session, held)
-            else:
-                claims.heartbeat(session, held, LEASE, None)
-
-    @rule()
-    def lose_the_worker(self) -> None:
-        expire(self.database, self.job_id)
-
-    @rule()
-    def sweep(self) -> None:
-        with self.database.transaction() as session:
-            for job_id in sweeps.expired(session):
-                sweeps.heal(session, job_id)
-
-    @precondition(lambda self: self.seen.status not in TERMINAL)
-    @rule()
-    def request_cancel(self) -> None:
-        with self.database.transaction() as session:
-            service.request_cancel(session, OWNER, self.job_id)
-
-    @invariant()
-    def only_allowed_moves(self) -> None:
-        job = read(self.database, self.job_id)
-        for before, after in zip(self.seen.stages, job.stages, strict=True):
-            # A rule may make two moves: a cancelled claim goes through running.
-            hops = {before.status} | {mid for mid in Status if is_allowed(before.status, mid)}
-            assert after.status in hops | {end for mid in hops for end in Status if is_allowed(mid, end)}
-            assert after.attempt >= before.attempt
-        if self.seen.status in TERMINAL:
-            assert job.status == self.seen.status
-        if job.status in TERMINAL:
-            assert all(stage.status in TERMINAL for stage in job.stages)
-        self.seen = job
-
-    @invariant()
-    def one_stage_at_a_time(self) -> None:
-        assert sum(stage.status in {Status.RUNNING, Status.QUEUED} for stage in self.seen.stages) <= 1
-
-    @invariant()
-    def an_adapter_exists_if_and_only_if_training_succeeded(self) -> None:
-        trained = self.seen.stages[1].status == Status.SUCCEEDED
-        assert (self.seen.adapter_sha256 is not None) == trained
-
-
-def test_any_history_keeps_the_rules(database: Database) -> None:
-    machine = type("Machine", (JobMachine,), {"database": database})
-    case = machine.TestCase  # type: ignore[attr-defined]
-    case.settings = settings(
-        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()

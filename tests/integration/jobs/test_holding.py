@@ -10,14 +10,22 @@ from sqlalchemy import func, text, update
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.jobs import Job, Progress, StageName, Status
-from rolekeeper.errors import ClaimLost, JobCancelled, StageFailed, StageInterrupted
-from rolekeeper.jobs import service
+from rolekeeper.errors import (
+    ClaimLost,
+    JobCancelled,
+    JobPaused,
+    StageFailed,
+    StageInterrupted,
+    WorkerDraining,
+)
+from rolekeeper.jobs import pausing, service
 from rolekeeper.jobs.claims import Outcome
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.holding import Holding, Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.jobs.rows import StageRow
 from tests.integration.jobs.conftest import OWNER, queue_job
+from tests.integration.jobs.moves import pass_deadline
 
 LEASE = Lease(seconds=5.0, heartbeat_seconds=0.05)
 OUTCOME = Outcome(ArtifactKind.SCORES, Artifact(sha256="c" * 64, bytes=3), "done", harmful_share=0.25)
@@ -100,6 +108,52 @@ def test_a_cancel_stops_the_work(database: Database) -> None:
             wait_for_interrupt(holding)
         holding.check()
     assert read(database, job_id).status == Status.CANCELLED
+
+
+def test_a_pause_puts_the_stage_back(database: Database) -> None:
+    job_id = queue_job(database)
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
+        assert holding is not None
+        with database.transaction() as session:
+            pausing.request_pause(session, OWNER, job_id)
+        wait_for_interrupt(holding)
+    job = read(database, job_id)
+    assert (job.status, job.stages[0].status, job.error) == (Status.PAUSED, Status.QUEUED, None)
+
+
+def test_what_is_done_is_kept_although_the_job_is_to_be_paused(database: Database) -> None:
+    job_id = queue_job(database)
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
+        assert holding is not None
+        with database.transaction() as session:
+            pausing.request_pause(session, OWNER, job_id)
+        with pytest.raises(JobPaused):
+            wait_for_interrupt(holding)
+        holding.succeed(OUTCOME)
+    job = read(database, job_id)
+    assert (job.status, job.stages[0].status) == (Status.PAUSED, Status.SUCCEEDED)
+
+
+def test_a_worker_that_shuts_down_puts_its_stage_back(database: Database) -> None:
+    job_id = queue_job(database)
+    draining = worker(database)._replace(is_draining=lambda: True)
+    with hold(draining, job_id, StageName.SCORE) as holding:
+        assert holding is not None
+        with pytest.raises(WorkerDraining):
+            holding.check()
+        raise WorkerDraining("the worker shuts down")
+    job = read(database, job_id)
+    assert (job.status, job.stages[0].status, job.stages[0].attempt) == (Status.RUNNING, Status.QUEUED, 1)
+
+
+def test_the_deadline_ends_the_work(database: Database) -> None:
+    job_id = queue_job(database)
+    pass_deadline(database, job_id)
+    with hold(worker(database), job_id, StageName.SCORE) as holding:
+        assert holding is not None
+        wait_for_interrupt(holding)
+    job = read(database, job_id)
+    assert (job.status, job.error.code if job.error else None) == (Status.FAILED, "deadline_exceeded")
 
 
 def test_a_lost_lease_stops_the_work_and_writes_nothing(database: Database) -> None:

@@ -152,6 +152,16 @@ def _add_writes(app: FastAPI) -> None:
         job = make_job(Status.RUNNING, (Status.RUNNING, Status.PENDING, Status.PENDING))
         return _json(job.model_copy(update={"cancel_requested": True, "id": job_id}))
 
+    @app.post("/v1/jobs/{job_id}/pause")
+    def pause(job_id: str) -> Response:
+        job = make_job(Status.RUNNING, (Status.RUNNING, Status.PENDING, Status.PENDING))
+        return _json(job.model_copy(update={"pause_requested": True, "id": job_id}))
+
+    @app.post("/v1/jobs/{job_id}/resume")
+    def resume(job_id: str) -> Response:
+        job = make_job(Status.RUNNING, (Status.QUEUED, Status.PENDING, Status.PENDING))
+        return _json(job.model_copy(update={"id": job_id}))
+
 
 def _add_reads(app: FastAPI, state: ApiState) -> None:
     @app.get("/v1/jobs")

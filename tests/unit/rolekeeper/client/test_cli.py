@@ -125,6 +125,18 @@ def test_jobs_scores_report_and_cancel(api: ApiState) -> None:
     assert lines(run(api, "cancel", "job_1", "--json"))[0]["cancel_requested"] is True
 
 
+def test_pause_and_resume(api: ApiState) -> None:
+    assert run(api, "pause", "job_1").stdout == "job_1  running; it stops after its next heartbeat\n"
+    assert lines(run(api, "pause", "job_1", "--json"))[0]["pause_requested"] is True
+    assert run(api, "resume", "job_1").stdout == "job_1  running; follow it with: rolekeeper watch job_1\n"
+    assert api.paths() == ["POST /v1/jobs/job_1/pause"] * 2 + ["POST /v1/jobs/job_1/resume"]
+
+
+def test_watch_tells_of_a_pause(api: ApiState) -> None:
+    api.states = [make_job(Status.PAUSED, (SUCCEEDED, Status.QUEUED, PENDING)), DONE]
+    assert "train paused" in run(api, "watch", "job_1").stderr
+
+
 def test_a_summary_of_the_scores(api: ApiState) -> None:
     printed = run(api, "scores", "job_1", "--summary").stdout
     assert "harmful share 0.500 [0.150, 0.850]: 2 of 4 samples" in printed

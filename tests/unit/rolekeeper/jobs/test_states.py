@@ -9,21 +9,23 @@ from hypothesis import strategies as st
 from rolekeeper.contracts.jobs import TERMINAL, StageName, Status
 from rolekeeper.jobs import states
 
-STAGES = st.fixed_dictionaries({name: st.sampled_from(Status) for name in states.PIPELINE})
+STAGE_STATUSES = sorted(set(Status) - {Status.PAUSED})
+STAGES = st.fixed_dictionaries({name: st.sampled_from(STAGE_STATUSES) for name in states.PIPELINE})
 
 
 def test_every_status_has_its_moves() -> None:
-    assert set(states.ALLOWED) == set(Status)
+    assert set(states.ALLOWED) == set(STAGE_STATUSES)
+    assert set(states.JOB_ALLOWED) == set(Status) - {Status.PENDING}
 
 
 def test_the_end_is_the_end() -> None:
-    assert all(not states.ALLOWED[status] for status in TERMINAL)
-    assert all(states.ALLOWED[status] for status in set(Status) - TERMINAL)
+    for table in (states.ALLOWED, states.JOB_ALLOWED):
+        assert {status for status, moves in table.items() if not moves} == TERMINAL
 
 
 def test_every_status_is_reached() -> None:
-    reached = {status for moves in states.ALLOWED.values() for status in moves} | {Status.PENDING}
-    assert reached == set(Status)
+    for table, first in ((states.ALLOWED, Status.PENDING), (states.JOB_ALLOWED, Status.QUEUED)):
+        assert {status for moves in table.values() for status in moves} | {first} == set(table)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,20 @@ def test_the_pipeline_is_a_line() -> None:
     }
 
 
+@given(STAGES, st.booleans(), st.booleans())
+def test_a_job_is_never_pending(stages: dict[StageName, Status], started: bool, paused: bool) -> None:
+    assert states.job_status(stages, started, paused) != Status.PENDING
+
+
 @given(STAGES, st.booleans())
-def test_a_job_is_never_pending(stages: dict[StageName, Status], started: bool) -> None:
-    assert states.job_status(stages, started) != Status.PENDING
+def test_a_job_is_paused_only_if_it_could_go_on_and_no_worker_holds_it(
+    stages: dict[StageName, Status], started: bool
+) -> None:
+    unpaused = states.job_status(stages, started)
+    is_free = unpaused not in TERMINAL and Status.RUNNING not in stages.values()
+    is_stopping = Status.CANCELLED in stages.values()
+    expected = Status.PAUSED if is_free and not is_stopping else unpaused
+    assert states.job_status(stages, started, paused=True) == expected
 
 
 @given(STAGES, st.booleans())

@@ -15,10 +15,12 @@ import pytest
 from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
 from rolekeeper.contracts.jobs import Hyperparameters, Progress
 from rolekeeper.contracts.training import TrainSample, TrainSpec
-from rolekeeper.errors import JobCancelled, StageFailed, StageInterrupted
-from services.trainer.launch import Program
+from rolekeeper.errors import JobCancelled, JobPaused, StageFailed, StageInterrupted
+from services.trainer.launch import COMMAND, Program
 from tests.tiny import make_tiny_model, write_catalog
+from tests.unit.services.trainer.program.faulty import Fault
 
+FAULTY = tuple("tests.unit.services.trainer.program.faulty" if part == COMMAND[2] else part for part in COMMAND)
 MakeSpec = Callable[..., Path]
 
 
@@ -32,12 +34,13 @@ def go_on() -> None:
 
 def programs() -> list[psutil.Process]:
     """The training programs that this process started; those of a stack under test are children of its trainer."""
-    return [child for child in psutil.Process().children() if "services.trainer.program" in child.cmdline()]
+    names = {COMMAND[2], FAULTY[2]}
+    return [child for child in psutil.Process().children() if names & set(child.cmdline())]
 
 
-@pytest.fixture
-def program() -> Iterator[Program]:
-    started = Program()
+@pytest.fixture(params=[COMMAND])
+def program(request: pytest.FixtureRequest) -> Iterator[Program]:
+    started = Program(60.0, request.param)
     yield started
     started.stop()
     assert programs() == []
@@ -47,7 +50,7 @@ def program() -> Iterator[Program]:
 def make_spec(tmp_path: Path) -> MakeSpec:
     catalog = write_catalog(tmp_path / "models.toml", {"tiny": make_tiny_model(tmp_path / "tiny")})
 
-    def make(name: str, epochs: int = 1, base_model: str = "tiny") -> Path:
+    def make(name: str, epochs: int = 1, base_model: str = "tiny", seed: int = 42) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         turns = [(f"Question {number}?", f"Answer {number}.") for number in range(8)]
@@ -69,7 +72,7 @@ def make_spec(tmp_path: Path) -> MakeSpec:
             samples_sha256=hashlib.sha256(samples.encode()).hexdigest(),
             work_dir=str(folder),
             models_path=str(catalog),
-            hyperparameters=Hyperparameters(epochs=epochs, batch_size=2, lora_rank=8),
+            hyperparameters=Hyperparameters(epochs=epochs, batch_size=2, lora_rank=8, seed=seed),
             checkpoint_seconds=0,
         )
         (folder / "spec.json").write_text(spec.model_dump_json())
@@ -102,6 +105,53 @@ def test_a_killed_program_is_an_interruption_and_is_started_again(program: Progr
     resumed = program.run(spec, ignore, go_on)
     assert resumed.losses == undisturbed.losses
     assert resumed.adapter_sha256 == undisturbed.adapter_sha256
+
+
+def test_a_paused_run_makes_room_in_the_same_program_and_goes_on(program: Program, make_spec: MakeSpec) -> None:
+    undisturbed = program.run(make_spec("undisturbed", epochs=20), ignore, go_on)
+    (child,) = programs()
+    paused = make_spec("paused", epochs=20)
+    with pytest.raises(JobPaused):
+        program.run(paused, pause_at_step(10), go_on)
+    program.run(make_spec("other"), ignore, go_on)
+    seen: list[Progress] = []
+    resumed = program.run(paused, seen.append, go_on)
+    assert programs() == [child]
+    assert seen[0].done >= 10
+    assert resumed.losses == undisturbed.losses
+    assert resumed.adapter_sha256 == undisturbed.adapter_sha256
+
+
+def test_a_program_that_reaches_no_checkpoint_in_time_is_killed(make_spec: MakeSpec) -> None:
+    program = Program(drain_seconds=0.0)
+    with pytest.raises(JobPaused):
+        program.run(make_spec("paused", epochs=50), pause_at_step(1), go_on)
+    assert programs() == []
+
+
+def pause_at_step(step: int) -> Callable[[Progress], None]:
+    """A reader of progress that hears of a pause once so many steps are done."""
+
+    def report(progress: Progress) -> None:
+        if progress.done >= step:
+            raise JobPaused("the job is paused")
+
+    return report
+
+
+@pytest.mark.parametrize("program", [FAULTY], indirect=True)
+def test_memory_that_a_used_process_lacks_is_asked_for_again_in_a_fresh_one(
+    program: Program, make_spec: MakeSpec
+) -> None:
+    program.run(make_spec("good"), ignore, go_on)
+    greedy = make_spec("greedy", seed=int(Fault.OUT_OF_MEMORY))
+    with pytest.raises(StageInterrupted) as used:
+        program.run(greedy, ignore, go_on)
+    with pytest.raises(StageFailed, match="ran out of memory: lower") as fresh:
+        program.run(greedy, ignore, go_on)
+    assert not isinstance(fresh.value, StageInterrupted)
+    assert used.value.code == fresh.value.code == "out_of_memory"
+    assert programs() == []
 
 
 def test_a_cancelled_run_leaves_no_process(program: Program, make_spec: MakeSpec) -> None:

@@ -47,4 +47,5 @@ def _signal_after(sign: int, step: int) -> None:
 
 if __name__ == "__main__":
     plan = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    print(json.dumps([[run(*disturbance) for disturbance in case] for case in plan]))
+    statuses = [[run(*disturbance) for disturbance in case] for case in plan]
+    sys.stdout.write(f"{json.dumps(statuses)}\n")

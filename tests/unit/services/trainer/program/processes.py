@@ -50,10 +50,10 @@ class Driven:
 
 
 @contextmanager
-def driven(stderr: Path) -> Iterator[Driven]:
+def driven(stderr: Path, module: str = "services.trainer.program") -> Iterator[Driven]:
     with stderr.open("w") as errors:
         process = subprocess.Popen(
-            [*COMMAND, "--serve"],
+            [sys.executable, "-m", module, "--threads", "1", "--serve"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

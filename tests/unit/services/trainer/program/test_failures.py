@@ -9,7 +9,7 @@ from rolekeeper.lm.catalog import BadCatalog
 from rolekeeper.lm.encode import EncodingError
 from rolekeeper.lm.forward import UnknownProjection
 from rolekeeper.lm.load import BaseModelUnusable
-from services.trainer.program.failures import BadData, BadSpec, Diverged, FolderTaken, describe
+from services.trainer.program.failures import BadData, BadSpec, Diverged, FolderTaken, Stopped, describe
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from services.trainer.program.failures import BadData, BadSpec, Diverged, Folder
         (UnknownProjection("x"), ExitCode.BASE_MODEL),
         (EncodingError("x"), ExitCode.BASE_MODEL),
         (FolderTaken("x"), ExitCode.INFRASTRUCTURE),
+        (Stopped("x"), ExitCode.STOPPED),
         (Conflict("x"), ExitCode.INFRASTRUCTURE),
     ],
 )
