@@ -22,6 +22,7 @@ from services.trainer.program.stopping import stop_on_signal
 from services.trainer.program.terminal import ProgressBar
 from services.trainer.program.world import join_world, leave_world
 
+
 def main(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run one spec, or serve."""
     options = _parse(arguments)
