@@ -8,9 +8,9 @@ Needs `pip install '.[bench]'`. Samples are scored under three contexts (role, u
 - b, `response_only`: the same batches with logits of the response alone, so that what is left is the shared prefix;
 - c, `official`: what the released trainer does in each step, micro-batches of two with the logits of every position.
 
-Peers have a second copy of the model as transformers builds it. Before anything is timed, all must give the same sums
-for the same ids; that run is also the warm-up. Cases are in `synthetic.py`; `--rolebench FILE --profiles FILE` scores
-real dialogues instead.
+Peers have a second copy of the model as transformers builds it; `--onednn-peers` gives that our linear layers, so that
+what is left of a ratio is the sharing. Before anything is timed, all must give the same sums for the same ids; that run
+is also the warm-up. Cases are in `synthetic.py`; `--rolebench FILE --profiles FILE` scores real dialogues instead.
 
 What a line says:
 
@@ -51,6 +51,7 @@ from benchmarks.timing import median_seconds, show
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.forward import response_logprobs
+from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.load import load_base
 from rolekeeper.lm.prefix import PrefixCache
 
@@ -92,6 +93,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", choices=list(shapes()), action="append", help="one of the cases; again for more")
     parser.add_argument("--peer", choices=PEERS, action="append", help="time this one only; again for more")
+    parser.add_argument("--onednn-peers", action="store_true", help="give the peers our linear layers")
     parser.add_argument("--rolebench", type=Path, metavar="FILE", help="score these dialogues, not the cases")
     parser.add_argument("--profiles", type=Path, metavar="FILE", help="JSON object, role to description")
     options = parser.parse_args()
@@ -110,6 +112,8 @@ def run(options: argparse.Namespace) -> None:
         for name, workload in make_workloads(loaded.tokenizer, options).items()
     ]
     plain = plain_copy(loaded.model)
+    if options.onednn_peers:
+        use_onednn(plain)
     for case in cases:
         ours = partial(score_ours, loaded.model, case.workload)
         figures = time_case(case, ours, Peers(plain, loaded.tokenizer), options)
@@ -181,6 +185,7 @@ def time_case(case: Case, ours: Score, peers: Peers, options: argparse.Namespace
     figures |= rates_of(size, case.workload, peers.model, seconds[0])
     figures |= {"peak_rss_mb": case.memory.peak_mb, "loaded_rss_mb": case.memory.before_mb}
     figures |= {"peer_batch": batch, "samples": case.workload.num_samples, "rounds": options.rounds}
+    figures |= {"onednn_peers": options.onednn_peers}
     return figures | lengths_of(peers.tokenizer, case.workload) | {"num_threads": torch.get_num_threads()}
 
 

@@ -27,7 +27,7 @@ def read_workload(tokenizer: PreTrainedTokenizerBase, file: Path, profiles: Path
     profile.
     """
     encoder = Encoder(tokenizer)
-    descriptions = _read_profiles(profiles)
+    descriptions = read_profiles(profiles)
     characters = []
     for role, pairs in _draw(encoder, file, num_samples).items():
         if role not in descriptions:
@@ -39,7 +39,7 @@ def read_workload(tokenizer: PreTrainedTokenizerBase, file: Path, profiles: Path
 
 def _draw(encoder: Encoder, file: Path, num_samples: int) -> dict[str, list[Pair]]:
     by_role: dict[str, list[list[Pair]]] = {}
-    for role, pairs in _read_rows(file):
+    for role, pairs in read_rows(file):
         by_role.setdefault(role, []).append([pair for pair in pairs if _is_usable(encoder, pair)])
     drawn: dict[str, list[Pair]] = {}
     left = num_samples
@@ -62,7 +62,8 @@ def _is_usable(encoder: Encoder, pair: Pair) -> bool:
     return True
 
 
-def _read_rows(file: Path) -> Iterator[tuple[str, list[Pair]]]:
+def read_rows(file: Path) -> Iterator[tuple[str, list[Pair]]]:
+    """Yield the role and the pairs of each line. Raises InvalidInput, which names the line."""
     for number, line in enumerate(_read_text(file).splitlines(), start=1):
         try:
             row = json.loads(line)
@@ -74,7 +75,8 @@ def _read_rows(file: Path) -> Iterator[tuple[str, list[Pair]]]:
             ) from error
 
 
-def _read_profiles(file: Path) -> dict[str, str]:
+def read_profiles(file: Path) -> dict[str, str]:
+    """Return the description of each role. Raises InvalidInput."""
     try:
         content = json.loads(_read_text(file))
     except ValueError as error:
