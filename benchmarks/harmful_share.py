@@ -26,6 +26,7 @@ from rolekeeper.errors import InvalidInput, RolekeeperError
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.encode import Encoder, EncodingError, Turn
 from rolekeeper.lm.load import LoadedModel, load_base
+from rolekeeper.logs import configure_logging
 from rolekeeper.method.refusal import wilson_interval
 from services.scorer.engine import Engine, make_engine
 from services.scorer.scoring import score_dialogues
@@ -38,6 +39,7 @@ PROMPT_SETS = get_args(ScoreRequest.model_fields["prompt_set"].annotation)
 def main() -> int:
     """Print one line per character and prompt set. Returns the exit code."""
     options = parse_options()
+    configure_logging("benchmark", "WARNING")
     try:
         run(options)
     except RolekeeperError as error:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.batch import token_budget_batches
 from rolekeeper.lm.cascade import Cascade, UnknownAttention, packed_hidden
 from rolekeeper.lm.encode import EncodedSample
-from rolekeeper.lm.packing import packed_rows
+from rolekeeper.lm.packing import ROW_MULTIPLE, packed_rows, pad_row
 from rolekeeper.lm.prefix import Layers, PrefixCache
 from rolekeeper.method.logprobs import token_logprobs
 
@@ -189,7 +190,8 @@ def check_projection(model: PreTrainedModel) -> None:
     with torch.inference_mode():
         ours_TV = project(model, _trunk(model)(input_ids=input_ids_BS, use_cache=False).last_hidden_state[0])
         theirs_TV = model(input_ids=input_ids_BS, use_cache=False).logits[0]
-    if not torch.allclose(ours_TV.float(), theirs_TV.float(), rtol=1e-3, atol=1e-3):
+    # Weights that hold NaN are found where they matter: with the sample.
+    if not torch.allclose(ours_TV.float(), theirs_TV.float(), rtol=1e-3, atol=1e-3, equal_nan=True):
         raise UnknownProjection(
             f"models of type {model.config.model_type!r} turn hidden states into logits in a way that Rolekeeper "
             "does not know; choose another base model"
@@ -226,7 +228,8 @@ class _Batches:
 
     def _packed(self) -> Iterator[_Hidden]:
         past = self.layers[0][0].shape[-2] if self.layers else 0
-        for row in packed_rows(self.samples, past, self.max_tokens):
+        for unpadded in packed_rows(self.samples, past, self.max_tokens):
+            row = pad_row(unpadded, past)
             self.before_batch()
             cascade = Cascade(self.layers, row.groups)
             hidden_TD = packed_hidden(self.model, row.input_ids_T, row.position_ids_T, cascade)
@@ -257,8 +260,14 @@ def _packed_rows(model: PreTrainedModel, samples: Sequence[EncodedSample]) -> Re
 
 
 def _label_logprobs(model: PreTrainedModel, hidden_TD: Tensor, labels_T: Tensor) -> Tensor:
-    chunks = zip(hidden_TD.split(_PROJECTION_ROWS), labels_T.split(_PROJECTION_ROWS), strict=True)
-    return torch.cat([token_logprobs(project(model, rows_TD), labels_T) for rows_TD, labels_T in chunks])
+    num_tokens = len(labels_T)
+    num_pads = -num_tokens % ROW_MULTIPLE
+    chunks = zip(
+        functional.pad(hidden_TD, (0, 0, 0, num_pads)).split(_PROJECTION_ROWS),
+        functional.pad(labels_T, (0, num_pads)).split(_PROJECTION_ROWS),
+        strict=True,
+    )
+    return torch.cat([token_logprobs(project(model, rows_TD), labels_T) for rows_TD, labels_T in chunks])[:num_tokens]
 
 
 def _trunk(model: nn.Module) -> nn.Module:

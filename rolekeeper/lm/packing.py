@@ -11,10 +11,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rolekeeper.lm.batch import bin_pack
 from rolekeeper.lm.cascade import Group
 from rolekeeper.lm.encode import EncodedSample
+
+ROW_MULTIPLE = 32
+"""Rows of a matrix product come in multiples of this: oneDNN makes code for every number of rows that it meets, and
+keeps it, some 0.5 MB for each shape of a layer."""
 
 
 class PackedRow(NamedTuple):
@@ -41,6 +46,19 @@ def packed_rows(samples: Sequence[EncodedSample], past: int, max_tokens: int) ->
     lengths = [_length(samples, group) for group in groups]
     for indices in bin_pack(lengths, max_tokens):
         yield _pack(samples, [groups[index] for index in indices], past)
+
+
+def pad_row(row: PackedRow, past: int) -> PackedRow:
+    """Return the row with tokens behind it that nothing sees or reads, up to a multiple of ROW_MULTIPLE."""
+    start = len(row.input_ids_T)
+    num_pads = -start % ROW_MULTIPLE
+    if not num_pads:
+        return row
+    return row._replace(
+        input_ids_T=functional.pad(row.input_ids_T, (0, num_pads)),
+        position_ids_T=torch.cat([row.position_ids_T, torch.arange(past, past + num_pads)]),
+        groups=[*row.groups, Group(start, start + num_pads)],
+    )
 
 
 def _groups(samples: Sequence[EncodedSample], max_tokens: int) -> list[list[int]]:

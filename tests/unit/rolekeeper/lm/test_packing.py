@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.lm.encode import EncodedSample
-from rolekeeper.lm.packing import packed_rows, tree_mask
+from rolekeeper.lm.packing import ROW_MULTIPLE, packed_rows, pad_row, tree_mask
 
 HIDDEN = float("-inf")
 
@@ -42,6 +42,16 @@ def test_a_prompt_with_too_many_responses_is_split() -> None:
     rows = list(packed_rows(samples, past=0, max_tokens=6))
     assert [len(row.input_ids_T) for row in rows] == [6, 6, 4]
     assert [row.samples for row in rows] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_padded_row_is_the_row_and_a_group_that_nobody_reads() -> None:
+    (row,) = packed_rows([sample([5, 6], [7, 8]), sample([1], [2])], past=10, max_tokens=100)
+    padded = pad_row(row, past=10)
+    assert padded.input_ids_T.tolist() == [5, 6, 7, 1] + [0] * (ROW_MULTIPLE - 4)
+    assert padded.position_ids_T.tolist() == [10, 11, 12, 10, *range(10, 10 + ROW_MULTIPLE - 4)]
+    assert [(group.start, group.stop) for group in padded.groups] == [(0, 3), (3, 4), (4, ROW_MULTIPLE)]
+    assert (padded.rows_R.tolist(), padded.labels_R.tolist()) == (row.rows_R.tolist(), row.labels_R.tolist())
+    assert pad_row(padded, past=10) is padded
 
 
 ids = st.lists(st.integers(1, 3), min_size=1, max_size=4)
