@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks.scoring.rolebench import read_profiles, read_rows
 from benchmarks.scoring.workload import Pair
@@ -33,7 +33,7 @@ from services.scorer.scoring import score_dialogues
 
 CACHE_MIB = 256
 MAX_BATCH_TOKENS = 2048
-PROMPT_SETS = get_args(ScoreRequest.model_fields["prompt_set"].annotation)
+PROMPT_SETS = ("append", "paper_v2")
 
 
 def main() -> int:

@@ -228,8 +228,7 @@ class _Batches:
 
     def _packed(self) -> Iterator[_Hidden]:
         past = self.layers[0][0].shape[-2] if self.layers else 0
-        for unpadded in packed_rows(self.samples, past, self.max_tokens):
-            row = pad_row(unpadded, past)
+        for row in (pad_row(row, past) for row in packed_rows(self.samples, past, self.max_tokens)):
             self.before_batch()
             cascade = Cascade(self.layers, row.groups)
             hidden_TD = packed_hidden(self.model, row.input_ids_T, row.position_ids_T, cascade)
@@ -252,6 +251,7 @@ def _can_pack(model: PreTrainedModel) -> bool:
 
 def _packed_rows(model: PreTrainedModel, samples: Sequence[EncodedSample]) -> Responses:
     (row,) = packed_rows(samples, 0, sum(len(sample.prompt_ids) + len(sample.response_ids) for sample in samples))
+    row = pad_row(row, 0)
     hidden_TD = packed_hidden(model, row.input_ids_T, row.position_ids_T, Cascade([], row.groups))
     num_tokens = torch.tensor([len(samples[index].response_ids) for index in row.samples])
     packed_T = torch.repeat_interleave(torch.tensor(row.samples), num_tokens)
