@@ -138,6 +138,17 @@ def test_a_damaged_file_is_explained(llama: LoadedModel, tmp_path: Path) -> None
         load_base(llama.entry.model_copy(update={"location": str(tmp_path / "damaged")}), "cpu")
 
 
+def test_weights_that_hold_nan_are_loaded_and_left_to_whoever_computes_with_them(
+    llama: LoadedModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(llama.entry.location, tmp_path / "damaged"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"][:] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    loaded = load_base(llama.entry.model_copy(update={"location": str(folder)}), "cpu")
+    assert logits_of(loaded.model).isnan().all()
+
+
 @pytest.mark.real_model
 def test_the_gguf_model_and_its_converted_copy_are_the_same(real_model: LoadedModel, tmp_path: Path) -> None:
     direct, converted = real_model, load_base(real_model.entry, "cpu", cache_dir=tmp_path)
