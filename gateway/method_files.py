@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from gateway.dialogues import Intake, Problems
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.jobs import Method
-from rolekeeper.contracts.methods import NEEDED_FILES, FileOption
+from rolekeeper.contracts.methods import FileOption
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput
 from rolekeeper.jobs import service
@@ -24,18 +24,19 @@ def keep_method_files(session: Session, store: Store, owner: str, method: Method
     problems = Problems()
     problems.add(*_wrong_files(method))
     problems.raise_if_any()
-    return {option: _keep(session, store, owner, method, option) for option in NEEDED_FILES.get(method.name, ())}
+    return {option: _keep(session, store, owner, method, option) for option in method.needed_files}
 
 
 def _wrong_files(method: Method) -> Iterator[ErrorItem]:
-    needed = NEEDED_FILES.get(method.name, ())
+    needed = method.needed_files
     for option in _OPTIONS:
         given = getattr(method.options, option) is not None
         if option in needed and not given:
             detail = f"is missing: {method.name} needs the id of an uploaded file of dialogues here"
             yield ErrorItem(pointer=_pointer(option), detail=detail)
         if given and option not in needed:
-            yield ErrorItem(pointer=_pointer(option), detail=f"is not used by {method.name}; remove it")
+            with_what = " with anchors: prompts" if method.options.anchors == "prompts" else ""
+            yield ErrorItem(pointer=_pointer(option), detail=f"is not used by {method.name}{with_what}; remove it")
 
 
 def _keep(session: Session, store: Store, owner: str, method: Method, option: FileOption) -> str:

@@ -21,7 +21,7 @@ import torch
 from benchmarks.methods.workload import Character, Files, make_files, read_character, write_lines
 from benchmarks.timing import show
 from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
-from rolekeeper.contracts.methods import NEEDED_FILES, SELECTED_IN_TRAINING, MethodName, MethodOptions
+from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.logs import configure_logging
@@ -43,7 +43,7 @@ def main() -> None:
         files = make_files(Path(folder), loaded, hyper)
         for name in options.ways or ways:
             spec = make_spec(Path(folder) / name, options.base_model, ways[name], hyper, character)
-            spec = spec.model_copy(update=needed_files(ways[name].name, files))
+            spec = spec.model_copy(update=needed_files(ways[name], files))
             show(options.json, "methods", name, figures_of(spec, resident))
 
 
@@ -63,7 +63,7 @@ def make_spec(folder: Path, base_model: str, method: Method, hyper: Hyperparamet
     """Write the samples with the flags that the method gives them, and return the spec of its run."""
     folder.mkdir()
     flags = select_subset(method.name, character.harmful, hyper.seed)
-    flags = character.harmful if method.name in SELECTED_IN_TRAINING else flags
+    flags = character.harmful if method.selects_in_training else flags
     pairs = zip(character.dialogues, flags, strict=True)
     samples = write_lines(
         folder / "samples.jsonl", [TrainSample(dialogue=dialogue, harmful=flag) for dialogue, flag in pairs]
@@ -80,11 +80,10 @@ def make_spec(folder: Path, base_model: str, method: Method, hyper: Hyperparamet
     )
 
 
-def needed_files(name: MethodName, files: Files) -> dict[str, Any]:
+def needed_files(method: Method, files: Files) -> dict[str, Any]:
     """The files that a method needs, by field of the spec."""
     return {
-        option.removesuffix("_file"): getattr(files, option.removesuffix("_file"))
-        for option in NEEDED_FILES.get(name, ())
+        option.removesuffix("_file"): getattr(files, option.removesuffix("_file")) for option in method.needed_files
     }
 
 

@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rolekeeper.contracts.methods import UNANCHORED, MethodName, MethodOptions
+from rolekeeper.contracts.methods import (
+    NEEDED_FILES,
+    SELECTED_IN_TRAINING,
+    UNANCHORED,
+    FileOption,
+    MethodName,
+    MethodOptions,
+)
 from rolekeeper.contracts.problems import Contract
 
 
@@ -68,9 +75,27 @@ class Method(Contract):
     kl_direction: Literal["reverse", "forward"] = "reverse"
     options: MethodOptions = MethodOptions()
 
+    @property
+    def anchors_samples(self) -> bool:
+        """Whether samples are held to the base model. Where prompts take their place, none is."""
+        return self.name not in UNANCHORED and self.options.anchors != "prompts"
+
+    @property
+    def selects_in_training(self) -> bool:
+        """Whether the training program chooses samples by gradients, before the first step: where it makes use of them.
+
+        `seal_filter` leaves its choice out; the others anchor theirs.
+        """
+        return self.name in SELECTED_IN_TRAINING and (self.name in UNANCHORED or self.anchors_samples)
+
+    @property
+    def needed_files(self) -> tuple[FileOption, ...]:
+        """The options that must name an uploaded file; the others must not."""
+        return NEEDED_FILES[self.name] if self.selects_in_training else ()
+
     @model_validator(mode="after")
     def _surgery_needs_an_anchor(self) -> Method:
-        holds_samples = self.name not in UNANCHORED and self.kl_weight > 0
+        holds_samples = self.anchors_samples and self.kl_weight > 0
         if self.options.surgery and not holds_samples and self.options.anchors == "harmful":
             raise ValueError(
                 f"options.surgery needs an anchor: {self.name} with kl_weight {self.kl_weight:g} has none; set "

@@ -10,7 +10,7 @@ from pathlib import Path
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
-from rolekeeper.contracts.methods import SELECTED_IN_TRAINING, FileOption
+from rolekeeper.contracts.methods import FileOption
 from rolekeeper.contracts.scores import SampleScore
 from rolekeeper.contracts.training import DataFile, TrainSample, TrainSpec
 from rolekeeper.errors import StageInterrupted
@@ -70,7 +70,7 @@ def training_samples(work: Work, store: Store) -> Iterator[TrainSample]:
     dialogues = store.lines(work.dialogues_sha256)
     scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
     # What chooses in training needs to know how many are harmful, and nothing is selected yet.
-    chosen_later = work.job.method.name in SELECTED_IN_TRAINING
+    chosen_later = work.job.method.selects_in_training
     for line, score_line in zip(dialogues, scores, strict=True):
         score = SampleScore.model_validate_json(score_line)
         if not score.held_out:

@@ -42,6 +42,11 @@ def test_created(client: TestClient) -> None:
         ({"method": {"name": "bi_selection"}}, 422, "/method/options/safe_file is missing: bi_selection needs"),
         ({"method": {"options": {"harmful_file": "file_0"}}}, 422, "/method/options/harmful_file is not used by sarft"),
         ({"method": {"name": "seal", "options": {"safe_file": "file_0"}}}, 404, "file_0"),
+        (
+            {"method": {"name": "seal", "options": {"safe_file": "file_0", "anchors": "prompts"}}},
+            422,
+            "/method/options/safe_file is not used by seal with anchors: prompts",
+        ),
         ({"typo": 1}, 422, "/typo"),
         ({"deadline_seconds": 1}, 422, "/deadline_seconds"),
     ],

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from rolekeeper.contracts.jobs import Method
-from rolekeeper.contracts.methods import UNANCHORED
 from rolekeeper.lm.forward import project, response_rows
 from rolekeeper.method.fused import Anchor, FusedLoss, fused_rbo
 from rolekeeper.method.rbo import KlDirection
@@ -42,8 +41,7 @@ def kl_term(method: Method) -> KlTerm:
 
     Where prompts are anchored instead, no sample is.
     """
-    is_anchored = method.name not in UNANCHORED and method.options.anchors != "prompts"
-    return KlTerm(method.kl_weight if is_anchored else 0.0, KlDirection(method.kl_direction))
+    return KlTerm(method.kl_weight if method.anchors_samples else 0.0, KlDirection(method.kl_direction))
 
 
 class RboLoss:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.jobs import Method, Progress
-from rolekeeper.contracts.methods import NEEDED_FILES, SELECTED_IN_TRAINING
 from rolekeeper.contracts.training import DataFile, TrainSpec
 from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.load import LoadedModel
@@ -39,7 +38,7 @@ def choose_samples(
 
     Raises BadSpec if the spec names no file where the method needs one.
     """
-    if spec.method.name not in SELECTED_IN_TRAINING:
+    if not spec.method.selects_in_training:
         return data
     extra = ExtraData(_read(spec, loaded, "safe", spec.safe), _read(spec, loaded, "harmful", spec.harmful))
     path = Path(spec.work_dir) / SELECTION
@@ -84,7 +83,7 @@ def _choose(spec: TrainSpec, loaded: LoadedModel, data: TrainingData, extra: Ext
 
 
 def _read(spec: TrainSpec, loaded: LoadedModel, name: str, file: DataFile | None) -> tuple[EncodedSample, ...]:
-    if f"{name}_file" not in NEEDED_FILES[spec.method.name]:
+    if f"{name}_file" not in spec.method.needed_files:
         return ()
     if file is None:
         raise BadSpec(f"{name}: {spec.method.name} needs a file of dialogues here, with path and sha256")

@@ -31,7 +31,7 @@ def test_a_way_runs_and_says_what_came_of_it(tiny_catalog: Path, tmp_path: Path)
     files = make_files(tmp_path, loaded, HYPER)
     assert Path(files.harmful.path).read_text("utf-8").count(COMPLIANCE) == 20
     spec = make_spec(tmp_path / "run", "tiny", Method(name="bi_selection"), HYPER, character)
-    update = {**needed_files("bi_selection", files), "models_path": str(tiny_catalog)}
+    update = {**needed_files(Method(name="bi_selection"), files), "models_path": str(tiny_catalog)}
     figures = figures_of(spec.model_copy(update=update), resident)
     assert (figures["num_steps"], figures["num_samples"]) == (2, 8)
     assert figures["num_selected"] == sum(character.harmful)

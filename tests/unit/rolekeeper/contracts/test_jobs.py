@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters
+from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Method
+from rolekeeper.contracts.methods import MethodOptions
 
 
 def test_the_paper_preset_gives_what_the_request_leaves_out() -> None:
@@ -30,3 +31,12 @@ def test_an_early_stop_needs_a_validation_loss() -> None:
     with pytest.raises(ValidationError, match="set validation_share above 0"):
         AskedHyperparameters(early_stop_epochs=1)
     assert AskedHyperparameters(early_stop_epochs=1, validation_share=0.1).early_stop_epochs == 1
+
+
+def test_a_method_needs_the_files_of_a_choice_that_it_makes_use_of() -> None:
+    prompts, both = MethodOptions(anchors="prompts"), MethodOptions(anchors="both")
+    assert Method(name="seal").needed_files == Method(name="seal", options=both).needed_files == ("safe_file",)
+    assert Method(name="seal_filter", options=prompts).needed_files == ("safe_file",)
+    assert Method(name="bi_selection", options=prompts).needed_files == ()
+    assert not Method(name="bi_selection", options=prompts).selects_in_training
+    assert Method().needed_files == ()

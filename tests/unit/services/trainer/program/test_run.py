@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.contracts.jobs import Method, Progress
-from rolekeeper.contracts.methods import NEEDED_FILES, MethodName, MethodOptions
+from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.contracts.training import DataFile, TrainResult, TrainSpec
 from services.trainer.program.run import Resident, run_spec
 from tests.unit.services.trainer.program.runs import (
@@ -41,8 +41,7 @@ def spec_of(folder: Path, method: Method, work_dir: Path) -> TrainSpec:
     path = folder / "extra.jsonl"
     lines = [sample.dialogue.model_dump_json() for sample in make_samples(3)]
     extra = DataFile(path=str(path), sha256=write_lines(path, lines))
-    needed = NEEDED_FILES.get(method.name, ())
-    files: dict[str, Any] = {option.removesuffix("_file"): extra for option in needed}
+    files: dict[str, Any] = {option.removesuffix("_file"): extra for option in method.needed_files}
     return make_spec(folder, method=method, work_dir=str(work_dir), **files)
 
 
@@ -69,4 +68,4 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
         assert member is not None
         data = json.load(member)["data"]
     assert (data["num_samples"], data["num_selected"]) == (whole.num_samples, whole.num_selected)
-    assert all(f"{option.removesuffix('_file')}_sha256" in data for option in NEEDED_FILES.get(method.name, ()))
+    assert all(f"{option.removesuffix('_file')}_sha256" in data for option in method.needed_files)

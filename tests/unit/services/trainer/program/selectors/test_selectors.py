@@ -148,6 +148,20 @@ def test_other_methods_keep_the_data_as_it_is(
     tiny_folder: Path, tmp_path: Path, loaded: LoadedModel, samples: list[TrainSample]
 ) -> None:
     spec = spec_of(tiny_folder, samples, tmp_path / "work", "sarft")
+    assert_nothing_is_chosen(spec, loaded)
+
+
+@pytest.mark.parametrize("name", ["seal", "bi_selection"])
+def test_nothing_is_chosen_that_prompts_take_the_place_of(
+    tiny_folder: Path, tmp_path: Path, loaded: LoadedModel, samples: list[TrainSample], name: MethodName
+) -> None:
+    """Nor is a file needed for it."""
+    spec = spec_of(tiny_folder, samples, tmp_path / "work", name)
+    method = Method(name=name, options=MethodOptions(anchors="prompts"))
+    assert_nothing_is_chosen(spec.model_copy(update={"method": method, "safe": None, "harmful": None}), loaded)
+
+
+def assert_nothing_is_chosen(spec: TrainSpec, loaded: LoadedModel) -> None:
     data = load_data(spec, loaded)
     assert choose_samples(spec, loaded, data, "run", lambda _progress: None) is data
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list(Path(spec.work_dir).iterdir()) == []
