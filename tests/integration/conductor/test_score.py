@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,9 @@ from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue, Message
 from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, StageName, Status
+from rolekeeper.contracts.methods import FileOption, MethodName, MethodOptions
 from rolekeeper.contracts.scores import SampleScore
+from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.jobs import service
 from rolekeeper.jobs.claims import Work, read_work
 from rolekeeper.jobs.db import Database
@@ -22,12 +24,17 @@ from services.conductor.remote import Remote
 from services.conductor.stages import score
 from services.scorer.app import create_app
 from services.scorer.settings import Settings
-from services.trainer.stage import training_samples
+from services.trainer.program.run import Resident, run_spec
+from services.trainer.settings import Settings as TrainerSettings
+from services.trainer.stage import training_samples, write_spec
 from tests.serving import serving
 
 OWNER = "platform"
 TOKEN = "between-ourselves"
 NUM_DIALOGUES = 70
+
+
+ANCHORED_PROMPTS = MethodOptions(anchors="prompts")
 
 
 class Made(NamedTuple):
@@ -62,18 +69,37 @@ def dialogue(number: int) -> Dialogue:
     return Dialogue(messages=tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(texts)))
 
 
-def run_score(database: Database, store: Store, scorer_url: str, method: Method, seed: int = 1) -> Made:
+def put_dialogues(store: Store, count: int) -> str:
+    """Keep some dialogues as the gateway keeps a method's file; returns their digest."""
+    return store.put(jsonl(count)).sha256
+
+
+def jsonl(count: int) -> bytes:
+    return "".join(dialogue(number).model_dump_json() + "\n" for number in range(count)).encode()
+
+
+def run_score(
+    database: Database,
+    store: Store,
+    scorer_url: str,
+    method: Method,
+    seed: int = 1,
+    files: Mapping[FileOption, str] | None = None,
+) -> Made:
     """Queue a job, run its score stage, and read what it made."""
-    lines = "".join(dialogue(number).model_dump_json() + "\n" for number in range(NUM_DIALOGUES))
     with database.transaction() as session:
         new = service.NewCharacter(
-            "Vesna", "You are Vesna, who keeps the light.", store.put(lines.encode()), NUM_DIALOGUES, 4 * NUM_DIALOGUES
+            "Vesna",
+            "You are Vesna, who keeps the light.",
+            store.put(jsonl(NUM_DIALOGUES)),
+            NUM_DIALOGUES,
+            4 * NUM_DIALOGUES,
         )
         character = service.create_character(session, OWNER, new)
         order = JobCreate(
             character=character.id, base_model="tiny", method=method, hyperparameters=Hyperparameters(seed=seed)
         )
-        job_id = service.create_job(session, OWNER, order, request_id="req-1").id
+        job_id = service.create_job(session, OWNER, order, request_id="req-1", files=files).id
     worker = Worker("w", database, Hints("redis://127.0.0.1:1/0"), Lease(30.0, 1.0))
     with hold(worker, job_id, StageName.SCORE) as holding:
         assert holding is not None
@@ -126,6 +152,36 @@ def test_the_trainer_is_told_what_is_anchored(database: Database, store: Store, 
     training = [score for score in made.scores if not score.held_out]
     assert [sample.harmful for sample in samples] == [not score.harmful for score in training]
     assert [sample.dialogue for sample in samples] == [dialogue(score.index) for score in training]
+
+
+@pytest.mark.parametrize("name", ["sarft", "random", "all", "seal"])
+def test_no_sample_is_anchored_where_prompts_are(
+    database: Database, store: Store, scorer_url: str, name: MethodName
+) -> None:
+    made = run_score(database, store, scorer_url, Method(name=name, options=ANCHORED_PROMPTS))
+    assert sum(score.harmful for score in made.scores) > 0
+    assert not any(score.selected for score in made.scores)
+    assert not any(sample.harmful for sample in training_samples(made.work, store))
+
+
+def test_the_files_of_a_method_reach_its_training(
+    database: Database, store: Store, scorer_url: str, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    """Bi-Selection anchors as many as are harmful, and chooses them by the two files that the job came with."""
+    files: dict[FileOption, str] = {"safe_file": put_dialogues(store, 4), "harmful_file": put_dialogues(store, 2)}
+    method = Method(name="bi_selection", options=MethodOptions(safe_file="file_1", harmful_file="file_2"))
+    made = run_score(database, store, scorer_url, method, files=files)
+    assert not any(score.selected for score in made.scores)
+    settings = TrainerSettings(
+        database_url="", redis_url="", store_dir=store.folder, work_dir=tmp_path, models=tiny_catalog
+    )
+    spec = TrainSpec.model_validate_json(write_spec(tmp_path, made.work, store, settings).read_bytes())
+    assert spec.safe is not None
+    assert spec.harmful is not None
+    assert (spec.safe.sha256, spec.harmful.sha256) == (files["safe_file"], files["harmful_file"])
+    result = run_spec(spec, Resident(), lambda _progress: None)
+    assert result.num_selected == sum(score.harmful and not score.held_out for score in made.scores) > 0
+    assert result.num_samples == NUM_DIALOGUES - 7
 
 
 def test_all_turns_are_scored_where_the_method_says_so(database: Database, store: Store, scorer_url: str) -> None:
