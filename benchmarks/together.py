@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object per case")
     parser.add_argument("--model", default="smollm2-135m", help="alias of a base model")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 9, 16], help="B: rows of one character")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 9], help="B: rows of one character")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     loaded = load_base(find_entry(load_catalog(), options.model), device="cpu")

@@ -94,7 +94,7 @@ def assert_same(disturbed: Disturbed, undisturbed: Disturbed) -> None:
 
 
 def test_a_stopped_run_makes_room_for_another_and_goes_on_later(spec: TrainSpec, tmp_path: Path) -> None:
-    hyper = HYPERPARAMETERS.model_copy(update={"epochs": 50})
+    hyper = HYPERPARAMETERS.model_copy(update={"epochs": 30})
     long = spec.model_copy(update={"hyperparameters": hyper, "checkpoint_seconds": 3600.0})
     undisturbed, stopped = (
         write_spec(long.model_copy(update={"work_dir": str(tmp_path / name)}), tmp_path / f"{name}.json")
