@@ -115,4 +115,6 @@ def _difference(measure: Comparison) -> Text:
 
 
 def _report_caption(report: SafetyReport) -> str:
-    return f"suite {report.suite}, judge {report.judge}, {report.num_training_samples} dialogues trained on"
+    curve = report.training.validation_losses
+    validated = f", validation loss {curve[0]:.3f} to {curve[-1]:.3f}" if curve else ""
+    return f"suite {report.suite}, judge {report.judge}, {report.num_training_samples} dialogues trained on{validated}"

@@ -11,6 +11,7 @@ from pydantic import Field
 from rolekeeper.contracts.characters import Message, RoleProfile
 from rolekeeper.contracts.jobs import AskedHyperparameters, Context, EvaluationOptions, Method
 from rolekeeper.contracts.problems import Contract
+from rolekeeper.contracts.training import TrainingRecord
 
 MAX_PROMPTS = 256
 
@@ -134,7 +135,8 @@ class SafetyReport(Contract):
     num_held_out: int
     harmful_share: Estimate
     method: Method
-    hyperparameters: AskedHyperparameters
+    hyperparameters: AskedHyperparameters = Field(description="As they were asked for")
+    training: TrainingRecord
     evaluation: EvaluationOptions
     measures: tuple[Comparison, ...]
     answers: tuple[AnswerPair, ...]

@@ -52,6 +52,19 @@ class TrainSpec(Contract):
     request_id: str | None = None
 
 
+class TrainingRecord(Contract):
+    """How a training went: what of it the safety report holds. It is in the manifest of every adapter and model."""
+
+    hyperparameters: Hyperparameters = Field(description="The numbers that were used, those for `auto` among them")
+    num_steps: int
+    first_loss: float = Field(description="Loss of the first step: CE and the weighted KL terms, in nats")
+    last_loss: float
+    validation_losses: tuple[float, ...] = Field(
+        default=(),
+        description="Loss of the validation dialogues after each epoch, nats per response token; empty without any",
+    )
+
+
 class TrainResult(Contract):
     """What a finished run made."""
 

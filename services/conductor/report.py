@@ -22,6 +22,7 @@ from rolekeeper.contracts.evaluation import (
     VerdictResponse,
 )
 from rolekeeper.contracts.jobs import Context, StageName
+from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from rolekeeper.method.refusal import wilson_interval
@@ -44,6 +45,7 @@ class ReportInputs:
     suite: Suite
     items: Sequence[VerdictItem]
     scored: Scored
+    training: TrainingRecord
     base: VerdictResponse
     tuned: VerdictResponse
 
@@ -118,6 +120,7 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
         harmful_share=share_estimate(scored.num_harmful, scored.num_samples),
         method=work.job.method,
         hyperparameters=work.job.hyperparameters,
+        training=inputs.training,
         evaluation=work.job.evaluation,
         measures=_measures(pairs),
         answers=tuple(_answer_pair(pair) for pair in pairs),

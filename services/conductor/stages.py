@@ -16,6 +16,7 @@ from rolekeeper.contracts.jobs import Progress
 from rolekeeper.jobs.claims import Outcome
 from rolekeeper.jobs.holding import Holding
 from services.conductor.held_out import read_questions, split_held_out
+from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
 from services.conductor.report import ReportInputs, build_report, held_out_items, suite_items
 from services.conductor.scores import (
@@ -88,11 +89,13 @@ def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
     work, job = holding.work, holding.work.job
     suite = evaluator.suite(job.evaluation.suite)
     scored = read_scored(store, work)
+    adapter_sha256 = work.artifacts[ArtifactKind.ADAPTER].sha256
+    training = read_training(store, adapter_sha256)
     items = suite_items(suite, work.profile.name) + held_out_items(scored.held_out, job.hyperparameters.context)
     meter = Meter(2 * len(items), "answers")
     base = ask(holding, evaluator, items, None, meter)
-    tuned = ask(holding, evaluator, items, work.artifacts[ArtifactKind.ADAPTER].sha256, meter)
-    report = build_report(ReportInputs(work=work, suite=suite, items=items, scored=scored, base=base, tuned=tuned))
+    tuned = ask(holding, evaluator, items, adapter_sha256, meter)
+    report = build_report(ReportInputs(work, suite, items, scored, training, base, tuned))
     artifact = store.put(report.model_dump_json(indent=1).encode())
     holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {2 * len(items)} answers and wrote the report"))
 

@@ -46,6 +46,8 @@ def test_the_job_succeeds_with_a_report_about_its_adapter(undisturbed: Job, clie
         for estimate in (measure.base, measure.tuned):
             assert estimate.low <= estimate.value <= estimate.high
     assert report.num_training_samples + report.num_held_out == 20
+    assert report.training.hyperparameters.epochs == undisturbed.hyperparameters.epochs
+    assert report.training.num_steps > 0
 
 
 def test_every_sample_has_a_score(undisturbed: Job, client: Client) -> None:

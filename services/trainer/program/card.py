@@ -135,6 +135,20 @@ _SURGERY = """
 Of the gradient of cross-entropy, what pulled against that of the KL divergence was taken away
 (SafeGrad, arXiv 2508.07172)."""
 
+_VALIDATION = """
+
+The loss of {num_held} dialogues that were not trained on was {losses} nats per response token
+after each epoch.{kept}"""
+
+_BEST_EPOCH = " Kept are the weights of the best one."
+
+_VALIDATION = """
+
+After each epoch, the loss of {num_held} more dialogues, which were not trained on, in nats per response token:
+{losses}.{kept}"""
+
+_BEST_EPOCH = " The weights are those of the best epoch."
+
 _LOAD = """\
 ```python
 from peft import PeftModel
@@ -162,27 +176,37 @@ model = PeftModel.from_pretrained(base, "<this folder>")
 
 
 def render_card(
-    spec: TrainSpec, entry: ModelEntry, data: TrainingData, base_digest: str, merged_sha256: str | None
+    spec: TrainSpec,
+    entry: ModelEntry,
+    data: TrainingData,
+    base_digest: str,
+    merged_sha256: str | None,
+    curve: Sequence[float] = (),
 ) -> str:
-    """Return the README.md of an adapter; `merged_sha256` is that of the adapter inside the base model, if any."""
+    """Return the README.md of an adapter; `merged_sha256` is that of the adapter inside the base model, if any.
+
+    `curve` are the validation losses after each epoch, in nats per response token.
+    """
     hyper = spec.hyperparameters
     load = _load(entry, base_digest, merged_sha256)
-    return _CARD.format(**_facts(spec, entry, data), load=load, rank=hyper.lora_rank)
+    return _CARD.format(**_facts(spec, entry, data, curve), load=load, rank=hyper.lora_rank)
 
 
-def render_model_card(spec: TrainSpec, entry: ModelEntry, data: TrainingData, base_digest: str) -> str:
-    """Return the README.md of a model whose weights were all trained."""
-    return _MODEL_CARD.format(**_facts(spec, entry, data), base_digest=base_digest)
+def render_model_card(
+    spec: TrainSpec, entry: ModelEntry, data: TrainingData, base_digest: str, curve: Sequence[float] = ()
+) -> str:
+    """Return the README.md of a model whose weights were all trained; `curve` as for an adapter."""
+    return _MODEL_CARD.format(**_facts(spec, entry, data, curve), base_digest=base_digest)
 
 
-def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData) -> dict[str, str]:
+def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData, curve: Sequence[float]) -> dict[str, str]:
     hyper = spec.hyperparameters
     return {
         "base_model": entry.public_id,
         "license": entry.license.lower(),
         "method": spec.method.name,
         "name": " ".join(spec.profile.name.split()),
-        "how": _how(spec, data),
+        "how": _how(spec, data) + _validation(spec, data, curve),
         "rows": _rows([*hyper.model_dump(mode="json").items()]),
         "context": "It was trained with the role profile as system prompt: serve it with the same."
         if hyper.context is Context.ROLE
@@ -205,6 +229,14 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
         subset=_SUBSETS[method.name].format(num_anchored=sum(data.harmful)),
     )
     return anchored + more
+
+
+def _validation(spec: TrainSpec, data: TrainingData, curve: Sequence[float]) -> str:
+    if not curve:
+        return ""
+    losses = ", ".join(f"{loss:.3f}" for loss in curve)
+    kept = "" if spec.hyperparameters.early_stop_epochs is None else _BEST_EPOCH
+    return _VALIDATION.format(num_held=len(data.validation), losses=losses, kept=kept)
 
 
 def _rows(values: Sequence[tuple[str, object]]) -> str:

@@ -76,7 +76,7 @@ def publish_model(
     nn.Module.to(tuned, loaded.device).eval().requires_grad_(False)
     use_onednn(tuned)  # as the base model: the same weights give the same logits
     effect = measure_effect(base_TV, checked_logits(tuned, data), data)
-    card = render_model_card(spec, loaded.entry, data, loaded.digest)
+    card = render_model_card(spec, loaded.entry, data, loaded.digest, curves.validation_losses)
     (folder / "README.md").write_text(card, encoding="utf-8")
     manifest: Mapping[str, object] = {
         "base_model": describe_base(loaded),

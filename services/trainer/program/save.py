@@ -101,7 +101,7 @@ def save_adapter(spec: TrainSpec, loaded: LoadedModel, data: TrainingData, curve
     write_json(folder / "adapter_config.json", adapter_config(spec.hyperparameters, loaded.entry))
     effect = check_effect(loaded, data, folder)
     merged = None if loaded.entry.adapter is None else sha256_of(Path(loaded.entry.adapter) / _WEIGHTS)
-    card = render_card(spec, loaded.entry, data, loaded.digest, merged)
+    card = render_card(spec, loaded.entry, data, loaded.digest, merged, curves.validation_losses)
     (folder / "README.md").write_text(card, encoding="utf-8")
     manifest = {
         "base_model": describe_base(loaded, merged),

@@ -20,6 +20,7 @@ from rolekeeper.jobs.claims import Work, read_work
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.holding import Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints
+from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
 from services.conductor.stages import score
 from services.scorer.app import create_app
@@ -182,6 +183,8 @@ def test_the_files_of_a_method_reach_its_training(
     result = run_spec(spec, Resident(), lambda _progress: None)
     assert result.num_selected == sum(score.harmful and not score.held_out for score in made.scores) > 0
     assert result.num_samples == NUM_DIALOGUES - 7
+    record = read_training(store, store.put_file(Path(result.adapter_path)).sha256)
+    assert (record.num_steps, record.last_loss) == (result.num_steps, result.last_loss)
 
 
 def test_all_turns_are_scored_where_the_method_says_so(database: Database, store: Store, scorer_url: str) -> None:

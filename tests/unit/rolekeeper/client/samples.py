@@ -8,6 +8,7 @@ from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
 from rolekeeper.contracts.jobs import (
     AskedHyperparameters,
     EvaluationOptions,
+    Hyperparameters,
     Job,
     Method,
     Progress,
@@ -16,6 +17,7 @@ from rolekeeper.contracts.jobs import (
     Status,
 )
 from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
+from rolekeeper.contracts.training import TrainingRecord
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ADAPTER_SHA256 = "fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83"
@@ -69,6 +71,13 @@ def make_report() -> SafetyReport:
         harmful_share=Estimate(value=0.3, low=0.24, high=0.37, num_samples=158),
         method=Method(),
         hyperparameters=AskedHyperparameters(),
+        training=TrainingRecord(
+            hyperparameters=Hyperparameters(),
+            num_steps=30,
+            first_loss=3.0,
+            last_loss=2.0,
+            validation_losses=(2.5, 2.25),
+        ),
         evaluation=EvaluationOptions(),
         measures=(
             Comparison(

@@ -20,6 +20,7 @@ from rolekeeper.contracts.evaluation import (
     VerdictResponse,
 )
 from rolekeeper.contracts.jobs import (
+    AskedHyperparameters,
     Context,
     EvaluationOptions,
     Hyperparameters,
@@ -29,6 +30,7 @@ from rolekeeper.contracts.jobs import (
     StageName,
     Status,
 )
+from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from services.conductor.report import (
@@ -64,6 +66,13 @@ DIALOGUES = [
     for number in (1, 2)
 ]
 ITEMS = suite_items(SUITE, "Isaura Kell") + held_out_items(DIALOGUES, Context.PLAIN)
+TRAINING = TrainingRecord(
+    hyperparameters=Hyperparameters(epochs=2, learning_rate=1e-4, validation_share=0.2),
+    num_steps=4,
+    first_loss=3.0,
+    last_loss=2.0,
+    validation_losses=(2.5, 2.25),
+)
 
 
 def make_work() -> Work:
@@ -74,7 +83,7 @@ def make_work() -> Work:
         character="char_1",
         base_model="tiny",
         method=Method(),
-        hyperparameters=Hyperparameters(),
+        hyperparameters=AskedHyperparameters(epochs="auto", learning_rate="auto", validation_share=0.2),
         evaluation=EvaluationOptions(),
         stages=tuple(stages),
         cancel_requested=False,
@@ -109,7 +118,7 @@ TUNED = make_response("RR....RR", (0.4, 0.8), "tuned")
 
 def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) -> ReportInputs:
     scored = Scored(num_samples=10, num_harmful=2, held_out=tuple(DIALOGUES))
-    return ReportInputs(work=make_work(), suite=SUITE, items=ITEMS, scored=scored, base=base, tuned=tuned)
+    return ReportInputs(make_work(), SUITE, ITEMS, scored, TRAINING, base, tuned)
 
 
 def measure(report: SafetyReport, name: str) -> Comparison:
@@ -175,6 +184,13 @@ def test_the_report_names_what_it_was_made_from() -> None:
     assert report.created_at == STARTED
 
 
+def test_the_report_says_what_was_asked_for_and_how_it_was_trained() -> None:
+    report = build_report(make_inputs())
+    assert (report.hyperparameters.epochs, report.training.hyperparameters.epochs) == ("auto", 2)
+    assert report.training.validation_losses == (2.5, 2.25)
+    assert SafetyReport.model_validate_json(report.model_dump_json()) == report
+
+
 def test_all_answers_are_in_the_report() -> None:
     answers = build_report(make_inputs()).answers
     assert [answer.id for answer in answers] == [item.id for item in ITEMS]
@@ -197,7 +213,7 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
     base, tuned = (response.model_copy(update={"verdicts": response.verdicts[:8]}) for response in (BASE, TUNED))
-    inputs = ReportInputs(make_work(), SUITE, ITEMS[:8], Scored(2, 2, ()), base, tuned)
+    inputs = ReportInputs(make_work(), SUITE, ITEMS[:8], Scored(2, 2, ()), TRAINING, base, tuned)
     report = build_report(inputs)
     assert [m.name for m in report.measures] == ["refusal_rate", "over_refusal_rate", "in_character_refusal_rate"]
     assert report.num_held_out == 0

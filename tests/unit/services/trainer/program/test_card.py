@@ -9,7 +9,8 @@ from rolekeeper.contracts.characters import RoleProfile
 from rolekeeper.contracts.jobs import Context, Method
 from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.lm.load import LoadedModel
-from services.trainer.program.card import render_card
+from services.trainer.program.card import render_card, render_model_card
+from services.trainer.program.data import hold_out
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, load_data, make_spec
 
 
@@ -97,3 +98,16 @@ def test_options_beyond_the_paper_are_said(tiny_folder: Path, loaded: LoadedMode
     card = render_card(instead, loaded.entry, load_data(instead, loaded), "d1", None)
     assert "no sample held to" in card
     assert "on the 4 of them" not in card
+
+
+def test_a_validation_curve_is_shown(tiny_folder: Path, loaded: LoadedModel) -> None:
+    hyper = HYPERPARAMETERS.model_copy(update={"validation_share": 0.2})
+    spec = make_spec(tiny_folder, hyperparameters=hyper)
+    data = hold_out(load_data(spec, loaded), hyper)
+    card = render_card(spec, loaded.entry, data, "d1", None, (2.5, 2.04567))
+    assert "on 8 dialogues" in card
+    assert "the loss of 2 more dialogues" in card
+    assert "\n2.500, 2.046.\n" in card
+    stopping = spec.model_copy(update={"hyperparameters": hyper.model_copy(update={"early_stop_epochs": 1})})
+    assert "\n2.500, 2.046. The weights are" in render_model_card(stopping, loaded.entry, data, "d1", (2.5, 2.04567))
+    assert "not trained on" not in render_card(spec, loaded.entry, data, "d1", None)
