@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
 
 def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "WARNING")
+    warnings.simplefilter("ignore", FutureWarning)  # what libraries tell each other is not for who reads the terminal
     bar = ProgressBar(sys.stderr)
     try:
         spec = read_spec(spec_path)
