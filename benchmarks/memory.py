@@ -50,8 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--cache-mib", type=int, default=256, help="the scorer's cache of log-probs")
     options = parser.parse_args()
-    with stoppable(), tempfile.TemporaryDirectory() as scratch, running(Path(scratch)) as run:
+    with stoppable(), tempfile.TemporaryDirectory() as scratch, running(Path(scratch), options.cache_mib) as run:
         dialogues = write_dialogues(Path(scratch) / "dialogues.jsonl", options.samples)
         uploaded = run.client.upload_dialogues(dialogues)
         character = run.client.create_character(
@@ -63,11 +64,12 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Run]:
+def running(folder: Path, cache_mib: int) -> Iterator[Run]:
     """Yield a stack with a tiny model; it is stopped at the end."""
     catalog = write_catalog(folder / "models.toml", {"tiny": make_tiny_model(folder / "tiny")})
+    settings = {"models": str(catalog), "scorer_cache_mib": str(cache_mib)}
     with (
-        Stack(make_plan(folder / "state", extra={"models": str(catalog)})) as stack,
+        Stack(make_plan(folder / "state", extra=settings)) as stack,
         Client(stack.plan.url, stack.api_key, timeout=300.0) as client,
     ):
         yield Run(stack, client)
