@@ -22,5 +22,5 @@ class Settings(BaseSettings):
     scorer_max_models: int = Field(default=1, ge=1, description="Base models that stay in memory")
     scorer_max_batch_tokens: int = Field(default=2048, ge=64, description="Padded tokens per forward pass")
     scorer_max_requests: int = Field(default=16, ge=1, description="Requests inside at once; the next one gets a 503")
-    scorer_cache_mib: int = Field(default=256, ge=0, description="Memory for log-probs that were computed before")
+    scorer_cache_mib: int = Field(default=512, ge=0, description="Memory for log-probs that were computed before")
     log_level: str = "INFO"
