@@ -31,11 +31,13 @@ ENDS = frozenset({"done", "failed", "stopped"})
 class Program:
     """The training program. It is started when a job needs it, and again when it died.
 
-    `drain_seconds` is how long it may take to reach a checkpoint when a run is to be set aside.
+    `drain_seconds` is how long it may take to reach a checkpoint when a run is to be set aside. In several processes
+    it stays from one run that succeeds to the next; after another end it is started again.
     """
 
-    def __init__(self, drain_seconds: float, command: tuple[str, ...] = COMMAND) -> None:
-        self._command = command
+    def __init__(self, drain_seconds: float, command: tuple[str, ...] = COMMAND, num_processes: int = 1) -> None:
+        self._command = command if num_processes == 1 else (*command, "--processes", str(num_processes))
+        self._is_alone = num_processes == 1
         self._drain_seconds = drain_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._is_fresh = True
@@ -121,6 +123,8 @@ class Program:
         try:
             self._send(process, StopCommand())
             self._follow(process, lambda _progress: None, check_still)
+            if not self._is_alone:
+                self.stop()
         except StageInterrupted as late:
             structlog.get_logger().warning("training program killed instead of set aside", reason=late.message)
             self.stop()
@@ -132,7 +136,7 @@ class Program:
         """What the program's last word means. A program that may be to blame itself is replaced by a fresh one."""
         code = end.exit_code or ExitCode.INFRASTRUCTURE
         is_out_of_memory = code is ExitCode.OUT_OF_MEMORY
-        if is_out_of_memory or not code.is_final:
+        if is_out_of_memory or not code.is_final or not self._is_alone:
             self.stop()
         may_pass = not code.is_final or (is_out_of_memory and not is_fresh)
         kind = StageInterrupted if may_pass else StageFailed
@@ -153,9 +157,7 @@ class Program:
                 message = self._messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
-            if message is None:
-                raise StageInterrupted(_obituary(process.wait()), code="trainer_died")
-            yield message
+            yield message or _last_word(process.wait())
 
 
 def _read_messages(process: subprocess.Popen[bytes], messages: queue.Queue[ProgramMessage | None]) -> None:
@@ -169,9 +171,14 @@ def _read_messages(process: subprocess.Popen[bytes], messages: queue.Queue[Progr
     messages.put(None)
 
 
-def _obituary(status: int) -> str:
+def _last_word(status: int) -> ProgramMessage:
+    """What the exit status says of a program that ended without a word: one of several processes may fail alone."""
+    if status in list(ExitCode) and ExitCode(status).is_final:
+        code = ExitCode(status)
+        message = f"a process of the training program ended with {code.name.lower()}: the trainer's log says why"
+        return ProgramMessage(type="failed", exit_code=code, message=message)
     cause = " (SIGKILL: the machine may be out of memory)" if status == -signal.SIGKILL else ""
-    return f"the training program died with status {status}{cause}"
+    raise StageInterrupted(f"the training program died with status {status}{cause}", code="trainer_died")
 
 
 def _die_with_parent() -> None:

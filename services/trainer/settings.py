@@ -23,5 +23,6 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     drain_seconds: float = Field(default=90.0, gt=0)
+    train_processes: int = Field(default=1, ge=1)
     max_batch_tokens: int = Field(default=1024, ge=64)
     log_level: str = "INFO"

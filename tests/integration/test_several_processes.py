@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from local.processes import ROOT
+from rolekeeper.contracts.jobs import Progress
 from rolekeeper.contracts.training import ExitCode, TrainResult, TrainSpec
+from rolekeeper.errors import JobCancelled, JobPaused, StageFailed, StageInterrupted
+from services.trainer.launch import COMMAND as SERVE
+from services.trainer.launch import Program
 from tests.unit.services.trainer.program.processes import COMMAND, PATIENCE_SECONDS
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, make_spec, write_spec
 
@@ -88,3 +94,107 @@ def test_a_failure_has_its_exit_code(tmp_path: Path) -> None:
     assert ended.returncode == ExitCode.BAD_DATA
     assert "the spec says 00" in ended.stderr
     assert ended.stdout == ""
+
+
+class Service:
+    """What the trainer's worker does with jobs, and how far each run was when it was first heard of."""
+
+    def __init__(self, num_processes: int) -> None:
+        self.program = Program(60.0, (*SERVE, "--threads", "1"), num_processes)
+        self.first_done = -1
+
+    def run(self, spec: TrainSpec, end: Exception | None = None, at: int = 3) -> TrainResult:
+        """Run a job; `end` comes once `at` steps are done."""
+        self.first_done = -1
+
+        def report(progress: Progress) -> None:
+            self.first_done = progress.done if self.first_done < 0 else self.first_done
+            if end is not None and progress.done >= at:
+                raise end
+
+        path = write_spec(spec, Path(spec.work_dir).with_suffix(".json"))
+        return self.program.run(path, report, lambda: None)
+
+    def processes(self) -> list[psutil.Process]:
+        """The launcher of the program and the processes that it started."""
+        here = psutil.Process().children(recursive=True)
+        return [process for process in here if "services.trainer.program" in process.cmdline()]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> TrainSpec:
+    """Steps enough to be disturbed at some, as progress is told five times a second."""
+    hyper = HYPERPARAMETERS.model_copy(update={"epochs": 20, "learning_rate": 1e-3})
+    return make_spec(tmp_path_factory.mktemp("service"), hyperparameters=hyper, max_batch_tokens=100)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    service = Service(num_processes=2)
+    yield service
+    service.program.stop()
+    assert service.processes() == []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(service: Service, job: TrainSpec) -> TrainResult:
+    """What two processes make in the service when nothing happens to them."""
+    return service.run(beside(job, "undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def paused(service: Service, job: TrainSpec, undisturbed: TrainResult) -> TrainSpec:
+    """A run in the processes of the undisturbed one, with a checkpoint after three steps or more."""
+    before = service.processes()
+    assert len(before) == 3
+    paused = beside(job, "paused")
+    with pytest.raises(JobPaused):
+        service.run(paused, JobPaused("paused"))
+    assert service.processes() == []
+    return paused
+
+
+def copied(spec: TrainSpec, name: str) -> TrainSpec:
+    copy = beside(spec, name)
+    shutil.copytree(spec.work_dir, copy.work_dir)
+    return copy
+
+
+def test_the_service_goes_on_to_the_same_bytes_and_keeps_its_processes(
+    service: Service, job: TrainSpec, paused: TrainSpec, undisturbed: TrainResult
+) -> None:
+    resumed = service.run(copied(paused, "paused_then_two"))
+    assert service.first_done >= 3
+    before = service.processes()
+    again = service.run(beside(job, "again"))
+    assert service.processes() == before
+    assert resumed.losses == again.losses == undisturbed.losses
+    assert resumed.adapter_sha256 == again.adapter_sha256 == undisturbed.adapter_sha256
+
+
+def test_a_checkpoint_goes_on_in_another_number_of_processes(
+    service: Service, job: TrainSpec, paused: TrainSpec, undisturbed: TrainResult
+) -> None:
+    alone = Service(num_processes=1)
+    one_then_two = beside(job, "one_then_two")
+    try:
+        from_two = alone.run(copied(paused, "paused_then_one"))
+        assert alone.first_done >= 3
+        with pytest.raises(JobPaused):
+            alone.run(one_then_two, JobPaused("paused"))
+    finally:
+        alone.program.stop()
+    from_one = service.run(one_then_two)
+    assert service.first_done >= 3
+    for resumed in (from_two, from_one):
+        assert resumed.losses == pytest.approx(undisturbed.losses, rel=0, abs=1e-5)
+
+
+def test_the_service_refuses_and_cancels(service: Service, job: TrainSpec) -> None:
+    with pytest.raises(StageFailed, match="the spec says 00") as refused:
+        service.run(beside(job, "refused").model_copy(update={"samples_sha256": "00"}))
+    assert refused.value.code == "bad_data"
+    assert not isinstance(refused.value, StageInterrupted)
+    with pytest.raises(JobCancelled):
+        service.run(beside(job, "cancelled"), JobCancelled("cancelled"))
+    assert service.processes() == []

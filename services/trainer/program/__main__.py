@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
     options = _parse(arguments)
     if options.processes:
         threads = options.threads or max(1, torch.get_num_threads() // options.processes)
-        return launch(options.processes, [options.spec, "--threads", str(threads)])
+        return launch(options.processes, [options.spec or "--serve", "--threads", str(threads)])
     make_deterministic(options.threads or torch.get_num_threads())
     with protocol_stream() as output:
-        return _serve(output) if options.serve else _run_alone(Path(options.spec), options.join, output)
+        return _serve(options.join, output) if options.serve else _run_alone(Path(options.spec), options.join, output)
 
 
 def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
@@ -63,14 +63,17 @@ def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
     return ExitCode.OK
 
 
-def _serve(output: IO[bytes]) -> ExitCode:
+def _serve(join: bool, output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "INFO")
     try:
         # Not sys.stdin: Python closes that one when it ends, which fails while a thread still reads from it.
-        serve(open(sys.stdin.fileno(), "rb", closefd=False), output)  # noqa: SIM115 - the thread has it to the end
+        commands = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 - the thread has it to the end
+        exit_code = serve(commands, output, join_world() if join else None)
     except (BrokenPipeError, KeyboardInterrupt):
         return ExitCode.INFRASTRUCTURE
-    return ExitCode.OK
+    if exit_code is ExitCode.OK:
+        leave_world()
+    return exit_code
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -83,8 +86,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.serve == bool(options.spec):
         parser.error("give either a spec file or --serve")
-    if options.serve and (options.processes or options.join):
-        parser.error("--serve works in one process")
     return options
 
 

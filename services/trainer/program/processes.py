@@ -16,7 +16,7 @@ JOIN = "--join"
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> ExitCode:
-    """Run the program with these arguments in so many processes; give the exit code of the first that failed.
+    """Run the program with these arguments in so many processes; give the exit code of the one that is to blame.
 
     When one ends badly, all are ended. Ctrl-C and SIGTERM are passed on, and ask for a checkpoint after the step; who
     has not ended 30 s later is killed.
@@ -36,6 +36,15 @@ def launch(num_processes: int, arguments: Sequence[str]) -> ExitCode:
         return ExitCode.STOPPED
     except ChildFailedError as error:
         _, first = error.get_first_failure()
-        # One that was killed has no code of ours.
-        return ExitCode(first.exitcode) if first.exitcode in list(ExitCode) else ExitCode.INFRASTRUCTURE
+        return blame([first.exitcode, *(failure.exitcode for failure in error.failures.values())])
     return ExitCode.OK
+
+
+def blame(statuses: Sequence[int]) -> ExitCode:
+    """Return the exit code for processes that ended with these, the first one first.
+
+    A final code says what is wrong. A process that only lost the others ends with another one, or is killed, which is
+    none of ours.
+    """
+    codes = [ExitCode(status) if status in list(ExitCode) else ExitCode.INFRASTRUCTURE for status in statuses]
+    return next((code for code in codes if code.is_final), codes[0])

@@ -1,12 +1,16 @@
-"""The program driven over a pipe: a command per line on stdin, ProgramMessages on stdout, until stdin ends."""
+"""The program driven over a pipe: a command per line on stdin, ProgramMessages on stdout, until stdin ends.
+
+Where several processes train together, the leader has the pipe and tells the others what to run.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, NamedTuple
@@ -19,6 +23,9 @@ from rolekeeper.lm.memory import release_memory
 from services.trainer.program.failures import BadSpec, Stopped, describe
 from services.trainer.program.run import Resident, run_spec
 from services.trainer.program.spec import explain, read_spec
+from services.trainer.program.world import World
+
+Say = Callable[[ProgramMessage], None]
 
 COMMAND: TypeAdapter[RunCommand | StopCommand] = TypeAdapter(RunCommand | StopCommand)
 
@@ -30,15 +37,29 @@ class Order(NamedTuple):
     stop: threading.Event
 
 
-def serve(commands: IO[bytes], messages: IO[bytes]) -> None:
-    """Run the specs that the commands name, one after the other. A failed run does not end the program."""
-    resident = Resident()
+def serve(commands: IO[bytes], messages: IO[bytes], world: World | None = None) -> ExitCode:
+    """Run the specs that the commands name, one after the other, in the processes of the world if one was joined.
+
+    A run that is not done does not end the program, unless several processes train together: who knows where the
+    others wait then.
+    """
+    resident = Resident(world)
     orders: SimpleQueue[Order | None] = SimpleQueue()
-    threading.Thread(target=_read_orders, args=(commands, orders), daemon=True).start()
-    _send(messages, ProgramMessage(type="ready"))
-    while (order := orders.get()) is not None:
-        _send(messages, _run(order, resident, messages))
+    say: Say = _say_nothing
+    if resident.world.leads:
+        threading.Thread(target=_read_orders, args=(commands, orders), daemon=True).start()
+        say = partial(_send, messages)
+    say(ProgramMessage(type="ready"))
+    while (order := _next_order(orders, resident.world)) is not None:
+        end = _run(order, resident, say)
+        if resident.world.size > 1 and end.exit_code:
+            # Without others a process fails in unforeseen ways: the exit code of the one that went first says more.
+            if end.exit_code is not ExitCode.INFRASTRUCTURE:
+                say(end)
+            return end.exit_code
+        say(end)
         release_memory()
+    return ExitCode.OK
 
 
 @contextmanager
@@ -50,7 +71,16 @@ def protocol_stream() -> Iterator[IO[bytes]]:
         yield messages
 
 
-def _run(order: Order, resident: Resident, messages: IO[bytes]) -> ProgramMessage:
+def _next_order(orders: SimpleQueue[Order | None], world: World) -> Order | None:
+    """Wait for the leader's next order; None when there will be none."""
+    order = orders.get() if world.leads else None
+    command = world.agree(None if order is None else order.command)
+    if world.leads or command is None:
+        return order
+    return Order(command, threading.Event())
+
+
+def _run(order: Order, resident: Resident, say: Say) -> ProgramMessage:
     structlog.contextvars.clear_contextvars()
     try:
         if isinstance(order.command, BadSpec):
@@ -60,7 +90,7 @@ def _run(order: Order, resident: Resident, messages: IO[bytes]) -> ProgramMessag
         result = run_spec(
             spec,
             resident,
-            lambda progress: _send(messages, ProgramMessage(type="progress", progress=progress)),
+            lambda progress: say(ProgramMessage(type="progress", progress=progress)),
             order.stop.is_set,
         )
     except BrokenPipeError:
@@ -95,6 +125,10 @@ def _read_command(line: bytes) -> RunCommand | StopCommand | BadSpec:
         return COMMAND.validate_json(line)
     except ValidationError as error:
         return BadSpec(f"a line on stdin is not a command: {explain(error)}")
+
+
+def _say_nothing(_message: ProgramMessage) -> None:
+    """The leader has the pipe."""
 
 
 def _send(messages: IO[bytes], message: ProgramMessage) -> None:

@@ -88,6 +88,13 @@ def leave_world() -> None:
 
 def check_joinable(method: Method) -> None:
     """Raise BadSpec for a method whose steps need all samples in one process."""
-    options = method.options
-    if method.name == "vaccine" or options.surgery or options.anchors != "harmful":
-        raise BadSpec("vaccine, surgery and anchors train in one process only: leave out --processes and --join")
+    needs = {
+        "method.name vaccine": method.name == "vaccine",
+        "method.options.surgery": method.options.surgery,
+        f"method.options.anchors {method.options.anchors}": method.options.anchors != "harmful",
+    }
+    if any(needs.values()):
+        raise BadSpec(
+            f"{' and '.join(name for name, is_asked in needs.items() if is_asked)}: this trains in one process only. "
+            "Leave out --processes and --join, or set the trainer's ROLEKEEPER_TRAIN_PROCESSES to 1"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,3 +170,15 @@ def test_a_refused_spec_is_final_and_the_program_lives(program: Program, make_sp
     assert not isinstance(failure.value, StageInterrupted)
     assert failure.value.code == "base_model"
     assert programs()[0].is_running()
+
+
+@pytest.mark.parametrize(("status", "code"), [(12, "out_of_memory"), (13, "diverged")])
+def test_a_program_that_ends_without_a_word_is_judged_by_its_exit_code(
+    make_spec: MakeSpec, status: int, code: str
+) -> None:
+    program = Program(60.0, (sys.executable, "-c", f"import sys; sys.stdin.readline(); sys.exit({status})"))
+    with pytest.raises(StageFailed, match=f"ended with {code}: the trainer's log says why") as failure:
+        program.run(make_spec("silent"), ignore, go_on)
+    assert not isinstance(failure.value, StageInterrupted)
+    assert failure.value.code == code
+    program.stop()

@@ -39,6 +39,9 @@ def test_alone_everything_is_ones_own() -> None:
 
 def test_methods_that_need_all_samples_in_one_process_are_refused() -> None:
     check_joinable(Method())
-    for broken in (Method(name="vaccine"), Method.model_validate({"options": {"surgery": True}})):
-        with pytest.raises(BadSpec, match="leave out --processes"):
-            check_joinable(broken)
+    what_to_do = "Leave out --processes and --join, or set the trainer's ROLEKEEPER_TRAIN_PROCESSES to 1"
+    with pytest.raises(BadSpec, match=f"^method.name vaccine: .* {what_to_do}$"):
+        check_joinable(Method(name="vaccine"))
+    options = {"surgery": True, "anchors": "prompts"}
+    with pytest.raises(BadSpec, match=r"^method\.options\.surgery and method\.options\.anchors prompts: "):
+        check_joinable(Method.model_validate({"options": options}))
