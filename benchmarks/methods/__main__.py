@@ -53,6 +53,7 @@ def all_ways() -> dict[str, Method]:
     options = {
         "prompts": MethodOptions(anchors="prompts"),
         "both": MethodOptions(anchors="both"),
+        "weigh_tokens": MethodOptions(weigh_tokens="margin"),
         "surgery": MethodOptions(surgery=True),
         "prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
     }

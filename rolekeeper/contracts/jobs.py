@@ -94,8 +94,13 @@ class Method(Contract):
         return NEEDED_FILES[self.name] if self.selects_in_training else ()
 
     @model_validator(mode="after")
-    def _surgery_needs_an_anchor(self) -> Method:
+    def _options_need_an_anchor(self) -> Method:
         holds_samples = self.anchors_samples and self.kl_weight > 0
+        if self.options.weigh_tokens != "equal" and not holds_samples:
+            raise ValueError(
+                f"options.weigh_tokens needs anchored samples: {self.name} with kl_weight {self.kl_weight:g} and "
+                f"options.anchors {self.options.anchors} has none; leave weigh_tokens out"
+            )
         if self.options.surgery and not holds_samples and self.options.anchors == "harmful":
             raise ValueError(
                 f"options.surgery needs an anchor: {self.name} with kl_weight {self.kl_weight:g} has none; set "

@@ -52,4 +52,9 @@ class MethodOptions(Contract):
     surgery: bool = Field(
         default=False, description="Take from the gradient of CE what pulls against that of KL. Needs an anchor"
     )
+    weigh_tokens: Literal["equal", "margin"] = Field(
+        default="equal",
+        description="What the KL counts at each token of an anchored sample. margin: in proportion to how much rather "
+        "the unsafe prompt says it than the role prompt, none where it does not; the mean over a sample is 1",
+    )
     rho: float = Field(default=2.0, ge=0, le=1000, description="Norm of the shift that vaccine trains under")

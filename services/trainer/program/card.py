@@ -131,6 +131,9 @@ _UNANCHORED = {
 _PROMPTS = """
 Besides, KL divergence to the base model, weighted {weight}, on its own answers to short prompts."""
 
+_WEIGHED_TOKENS = """
+Each token counted in the KL divergence by how much rather the unsafe prompt says it than the role prompt."""
+
 _SURGERY = """
 Of the gradient of cross-entropy, what pulled against that of the KL divergence was taken away
 (SafeGrad, arXiv 2508.07172)."""
@@ -218,6 +221,7 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
     method, num_samples = spec.method, len(data.training)
     options = method.options
     more = "" if options.anchors == "harmful" else _PROMPTS.format(weight=options.anchor_weight)
+    more += _WEIGHED_TOKENS if options.weigh_tokens == "margin" else ""
     more += _SURGERY if options.surgery else ""
     if method.name in _UNANCHORED or options.anchors == "prompts":
         return _SFT.format(num_samples=num_samples) + _UNANCHORED.get(method.name, "") + more

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.jobs import Context, Hyperparameters
@@ -32,7 +33,8 @@ class TrainingData(NamedTuple):
 
     `chosen` are the lines, from 0, that a method anchored or left out by its own choice, if it made one. `anchors` are
     the base model's own answers to the anchor prompts, where the method holds the policy to those.
-    `validation` are the positions of those that are not trained on.
+    `validation` are the positions of those that are not trained on. `token_weights` are what the KL at each response
+    token of a flagged sample counts, by the sample's position; where there are none, all count 1.
     """
 
     samples: tuple[EncodedSample, ...]
@@ -40,6 +42,7 @@ class TrainingData(NamedTuple):
     chosen: tuple[int, ...] | None = None
     anchors: tuple[EncodedSample, ...] = ()
     validation: tuple[int, ...] = ()
+    token_weights: dict[int, Tensor] | None = None
 
     @property
     def training(self) -> list[int]:
@@ -97,16 +100,25 @@ def encode_dialogues(
     dialogues: Sequence[Dialogue], loaded: LoadedModel, spec: TrainSpec, path: str
 ) -> tuple[EncodedSample, ...]:
     """Turn dialogues, the lines of `path`, into token ids. Raises BadData, which names the line."""
+    encoder, system = make_encoder(loaded, spec), system_prompt(spec)
+    return tuple(
+        encode_line(encoder, system, dialogue, f"{path}, line {number}")
+        for number, dialogue in enumerate(dialogues, start=1)
+    )
+
+
+def make_encoder(loaded: LoadedModel, spec: TrainSpec) -> Encoder:
+    """The encoder of a run's dialogues."""
     hyper = spec.hyperparameters
-    encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
-    system = system_prompt(spec)
-    encoded = []
-    for number, dialogue in enumerate(dialogues, start=1):
-        try:
-            encoded.append(encoder.encode(system, dialogue.messages))
-        except RolekeeperError as error:
-            raise BadData(f"{path}, line {number}: {error.message}") from error
-    return tuple(encoded)
+    return Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
+
+
+def encode_line(encoder: Encoder, system: str, dialogue: Dialogue, where: str) -> EncodedSample:
+    """Turn a dialogue under a system prompt into token ids. Raises BadData, which says where it stands."""
+    try:
+        return encoder.encode(system, dialogue.messages)
+    except RolekeeperError as error:
+        raise BadData(f"{where}: {error.message}") from error
 
 
 def hold_out(data: TrainingData, hyper: Hyperparameters) -> TrainingData:

@@ -29,6 +29,7 @@ from services.trainer.program.policy import Policy
 from services.trainer.program.recompute import recomputing
 from services.trainer.program.save import checked_logits, find_result, save_adapter, save_weights
 from services.trainer.program.selectors.choose import choose_samples
+from services.trainer.program.selectors.token_weights import with_token_weights
 from services.trainer.program.spec import spec_digest
 from services.trainer.program.stopping import stoppable
 from services.trainer.program.world import ALONE, World, check_joinable
@@ -88,7 +89,10 @@ def run_spec(
         data = encode_samples(samples, loaded, spec)
         name = run_digest(spec_digest(spec), loaded.digest)
         choosing = stoppable(report, wants_stop)
-        data = hold_out(world.agree(choose_samples(spec, loaded, data, name, choosing) if world.leads else data), hyper)
+        if world.leads:
+            data = choose_samples(spec, loaded, data, name, choosing)
+            data = with_token_weights(data, samples, loaded, spec, choosing)
+        data = hold_out(world.agree(data), hyper)
         if spec.method.options.anchors != "harmful":
             data = with_anchors(data, anchor_samples(loaded, spec), spec.method)
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world, wants_stop)

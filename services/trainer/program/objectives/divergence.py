@@ -16,7 +16,13 @@ from rolekeeper.lm.forward import collate, project, response_hidden
 from rolekeeper.method.fused import Anchor, fused_rbo
 from services.trainer.program.data import TrainingData
 from services.trainer.program.objectives.rbo import KlTerm
-from services.trainer.program.objectives.step import TakesLoss, add_up, micro_batches, sample_length
+from services.trainer.program.objectives.step import (
+    TakesLoss,
+    add_up,
+    flagged_token_weights,
+    micro_batches,
+    sample_length,
+)
 from services.trainer.program.policy import Policy, trained_head
 from services.trainer.program.reference import Reference
 
@@ -58,7 +64,8 @@ class KlLoss:
         batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
         hidden_TD = response_hidden(self._policy, batch)
         tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
-        weights_T = self._term.weight / (tokens_B[batch.sample_T] * num_samples)
+        even_T = self._term.weight / (tokens_B[batch.sample_T] * num_samples)
+        weights_T = flagged_token_weights(self._data, indices, even_T)
         rows_T = torch.arange(len(batch.labels_T), device=hidden_TD.device)
         anchor = Anchor(rows_T, reference_TD, weights_T, self._term.direction, self._reference.project)
         logits_of, head = partial(project, self._policy), trained_head(self._policy)

@@ -21,6 +21,7 @@ from services.trainer.program.objectives.step import (
     StepLoss,
     TakesLoss,
     add_up,
+    flagged_token_weights,
     micro_batches,
     sample_length,
     stand_in,
@@ -85,7 +86,8 @@ class RboLoss:
             flagged_B = torch.tensor([self._data.harmful[index] for index in indices], device=rows.hidden_TD.device)
             rows_F = torch.nonzero(flagged_B[rows.sample_T]).flatten()
             tokens_B = torch.bincount(rows.sample_T, minlength=len(indices))
-            weights_F = self._term.weight / (tokens_B[rows.sample_T[rows_F]] * num_samples)
+            even_F = self._term.weight / (tokens_B[rows.sample_T[rows_F]] * num_samples)
+            weights_F = flagged_token_weights(self._data, flagged, even_F)
             anchor = Anchor(rows_F, reference_FD, weights_F, self._term.direction, self._reference.project)
         logits_of, head = partial(project, self._policy), trained_head(self._policy)
         return fused_rbo(logits_of, rows.hidden_TD, rows.labels_T, 1 / num_tokens, anchor, head)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rolekeeper.lm.batch import token_budget_batches
 from rolekeeper.lm.encode import EncodedSample
-from services.trainer.program.data import GlobalBatch
+from services.trainer.program.data import GlobalBatch, TrainingData
 from services.trainer.program.failures import Diverged
 from services.trainer.program.world import ALONE, World
 
@@ -55,6 +55,16 @@ class Objective(Protocol):
 def sample_length(sample: EncodedSample) -> int:
     """Tokens of prompt and response."""
     return len(sample.prompt_ids) + len(sample.response_ids)
+
+
+def flagged_token_weights(data: TrainingData, flagged: Sequence[int], per_token_F: Tensor) -> Tensor:
+    """Return what the KL at each response token of some flagged samples counts [F].
+
+    `per_token_F` is what it counts where all tokens of a sample count alike, in the order of the samples given.
+    """
+    if data.token_weights is None:
+        return per_token_F
+    return per_token_F * torch.cat([data.token_weights[index] for index in flagged]).to(per_token_F)
 
 
 def micro_batches(

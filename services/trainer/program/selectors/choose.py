@@ -74,7 +74,7 @@ def how_many(method: Method, data: TrainingData) -> int:
 def _choose(spec: TrainSpec, loaded: LoadedModel, data: TrainingData, extra: ExtraData, report: Report) -> list[int]:
     count, hyper = how_many(spec.method, data), spec.hyperparameters
     epochs = 1 if spec.method.name == "bi_selection" else spec.method.options.selector_epochs
-    tick = _ticker(epochs * len(data.samples), report)
+    tick = ticker(epochs * len(data.samples), report)
     with fresh_adapter(loaded.model, hyper) as policy:
         if spec.method.name == "bi_selection":
             return bi_selection(policy, data.samples, (extra.harmful, extra.safe), count, tick)
@@ -99,7 +99,8 @@ def _kept(path: Path, run_digest: str) -> list[int] | None:
         return None
 
 
-def _ticker(total: int, report: Report) -> Tick:
+def ticker(total: int, report: Report) -> Tick:
+    """Return what is to be called after each of so many samples: it reports how many were looked at."""
     meter, done = Meter(total, 0, lambda progress: report(_of_selection(progress))), 0
 
     def tick() -> None:

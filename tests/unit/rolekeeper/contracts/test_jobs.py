@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -40,3 +42,12 @@ def test_a_method_needs_the_files_of_a_choice_that_it_makes_use_of() -> None:
     assert Method(name="bi_selection", options=prompts).needed_files == ()
     assert not Method(name="bi_selection", options=prompts).selects_in_training
     assert Method().needed_files == ()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"name": "sft"}, {"kl_weight": 0.0}, {"options": {"weigh_tokens": "margin", "anchors": "prompts"}}]
+)
+def test_weighing_tokens_needs_anchored_samples(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="weigh_tokens needs anchored samples"):
+        Method.model_validate({"options": {"weigh_tokens": "margin"}, **fields})
+    assert Method(name="seal", options=MethodOptions(weigh_tokens="margin")).anchors_samples

@@ -89,11 +89,14 @@ def test_other_methods_say_what_they_do(tiny_folder: Path, loaded: LoadedModel, 
 
 
 def test_options_beyond_the_paper_are_said(tiny_folder: Path, loaded: LoadedModel) -> None:
-    spec = make_spec(tiny_folder, method=Method(options=MethodOptions(anchors="both", surgery=True)))
+    spec = make_spec(
+        tiny_folder, method=Method(options=MethodOptions(anchors="both", surgery=True, weigh_tokens="margin"))
+    )
     card = render_card(spec, loaded.entry, load_data(spec, loaded), "d1", None)
     assert "on the 4 of them" in card
     assert "weighted 0.5, on its own answers to short prompts" in card
     assert "SafeGrad" in card
+    assert "Each token counted in the KL" in card
     instead = make_spec(tiny_folder, method=Method(options=MethodOptions(anchors="prompts")))
     card = render_card(instead, loaded.entry, load_data(instead, loaded), "d1", None)
     assert "no sample held to" in card

@@ -26,6 +26,7 @@ pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 NAMES: tuple[MethodName, ...] = ("sarft", "sft", "seal", "seal_filter", "bi_selection", "sppft", "vaccine")
 METHODS = [Method(name=name, options=MethodOptions(selector_epochs=1)) for name in NAMES]
 ANCHORED = Method(options=MethodOptions(anchors="both", anchors_per_step=4, surgery=True))
+WEIGHTED = Method(options=MethodOptions(weigh_tokens="margin"))
 
 
 class Stopped(Exception):
@@ -55,7 +56,7 @@ def run_and_stop_in_the_middle(spec: TrainSpec, resident: Resident) -> TrainResu
     return run_spec(spec, resident, lambda _progress: None)
 
 
-@pytest.mark.parametrize("method", [*METHODS, ANCHORED], ids=[*NAMES, "anchors and surgery"])
+@pytest.mark.parametrize("method", [*METHODS, ANCHORED, WEIGHTED], ids=[*NAMES, "anchors and surgery", "token weights"])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     tiny_folder: Path, tmp_path: Path, resident: Resident, method: Method
 ) -> None:
