@@ -198,3 +198,22 @@ def test_the_service_refuses_and_cancels(service: Service, job: TrainSpec) -> No
     with pytest.raises(JobCancelled):
         service.run(beside(job, "cancelled"), JobCancelled("cancelled"))
     assert service.processes() == []
+
+
+def test_the_service_tries_again_when_one_process_is_killed(
+    service: Service, job: TrainSpec, undisturbed: TrainResult
+) -> None:
+    killed = beside(job, "killed")
+
+    def kill_the_second(progress: Progress) -> None:
+        if progress.done >= 3:
+            for process in service.processes():
+                if process.environ().get("RANK") == "1":
+                    process.kill()
+
+    path = write_spec(killed, Path(killed.work_dir).with_suffix(".json"))
+    with pytest.raises(StageInterrupted) as interrupted:
+        service.program.run(path, kill_the_second, lambda: None)
+    assert interrupted.value.code == "trainer_died"
+    assert service.run(killed).adapter_sha256 == undisturbed.adapter_sha256
+    assert service.first_done >= 3
