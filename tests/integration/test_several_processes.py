@@ -117,8 +117,14 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """The launcher of the program and the processes that it started."""
-        here = psutil.Process().children(recursive=True)
-        return [process for process in here if "services.trainer.program" in process.cmdline()]
+        # Those of a stack that other tests keep are children of its trainer.
+        launchers = [child for child in psutil.Process().children() if is_program(child)]
+        started = [child for launcher in launchers for child in launcher.children(recursive=True)]
+        return launchers + [process for process in started if is_program(process)]
+
+
+def is_program(process: psutil.Process) -> bool:
+    return "services.trainer.program" in process.cmdline()
 
 
 @pytest.fixture(scope="module")
