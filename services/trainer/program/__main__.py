@@ -14,6 +14,7 @@ import torch
 from rolekeeper.contracts.training import ExitCode
 from rolekeeper.logs import configure_logging
 from services.trainer.program.failures import Stopped, describe
+from services.trainer.program.lifeline import die_with_parent
 from services.trainer.program.processes import JOIN, launch
 from services.trainer.program.run import Resident, make_deterministic, run_spec
 from services.trainer.program.save import RESULT
@@ -27,6 +28,8 @@ from services.trainer.program.world import join_world, leave_world
 def main(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run one spec, or serve."""
     options = _parse(arguments)
+    if options.serve:
+        die_with_parent()
     if options.processes:
         threads = options.threads or max(1, torch.get_num_threads() // options.processes)
         return launch(options.processes, [options.spec or "--serve", "--threads", str(threads)])

@@ -5,8 +5,6 @@ A process that works alone is a world of one, in which nothing is sent.
 
 from __future__ import annotations
 
-import ctypes
-import signal
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,12 +15,12 @@ from torch import distributed as dist
 
 from rolekeeper.contracts.jobs import Method
 from services.trainer.program.failures import BadSpec
+from services.trainer.program.lifeline import die_with_parent
 
 _STEP_TIMEOUT = timedelta(minutes=30)
 """For sums during training. A process that is gone is noticed at once; one that hangs, after this time."""
 _IDLE_TIMEOUT = timedelta(days=365)
 """For words between processes: between two runs they wait for as long as nothing is asked for."""
-_PR_SET_PDEATHSIG = 1
 
 T = TypeVar("T")
 
@@ -72,7 +70,7 @@ def join_world() -> World:
 
     On CUDA each process takes the accelerator of its local rank. The process dies with the launcher.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if torch.cuda.is_available():
         torch.cuda.set_device(dist.get_node_local_rank())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_STEP_TIMEOUT)
