@@ -140,13 +140,6 @@ Of the gradient of cross-entropy, what pulled against that of the KL divergence 
 
 _VALIDATION = """
 
-The loss of {num_held} dialogues that were not trained on was {losses} nats per response token
-after each epoch.{kept}"""
-
-_BEST_EPOCH = " Kept are the weights of the best one."
-
-_VALIDATION = """
-
 After each epoch, the loss of {num_held} more dialogues, which were not trained on, in nats per response token:
 {losses}.{kept}"""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from rolekeeper.contracts.characters import Message
 from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.training import TrainSpec
-from rolekeeper.lm.encode import EncodedSample, Encoder
+from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.generate import greedy_answers
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel
-from services.trainer.program.data import TrainingData, system_prompt
+from services.trainer.program.data import TrainingData, make_encoder, system_prompt
 
 _FOLDER = Path(__file__).parent
 _MAX_ANSWER_TOKENS = 48
@@ -34,8 +34,7 @@ def anchor_samples(loaded: LoadedModel, spec: TrainSpec) -> tuple[EncodedSample,
 
     The model must be without an adapter. Raises BaseModelUnusable if it answers nothing to any prompt.
     """
-    hyper, system = spec.hyperparameters, system_prompt(spec)
-    encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
+    encoder, system = make_encoder(loaded, spec), system_prompt(spec)
     questions = [Message(role="user", content=prompt) for prompt in anchor_prompts()]
     prompts_ids = [encoder.encode_prompt(system, [question], _MAX_ANSWER_TOKENS) for question in questions]
     answers = greedy_answers(loaded.model, loaded.tokenizer, prompts_ids, _MAX_ANSWER_TOKENS)

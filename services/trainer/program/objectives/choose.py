@@ -11,7 +11,7 @@ from services.trainer.program.objectives.rbo import KlTerm, RboLoss, kl_term
 from services.trainer.program.objectives.step import Objective
 from services.trainer.program.objectives.surgery import Surgery
 from services.trainer.program.objectives.vaccine import VaccineLoss
-from services.trainer.program.policy import Policy
+from services.trainer.program.policy import Policy, trained_weights
 
 
 def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objective:
@@ -21,9 +21,8 @@ def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objecti
     anchors = [_anchors(policy, data, spec)] if data.anchors else []
     if method.options.surgery:
         safety = [_flagged(policy, data, term, max_tokens)] if term.weight else []
-        weights = [weight for weight in policy.parameters() if weight.requires_grad]
         task = _on_samples(policy, data, method, term._replace(weight=0.0), max_tokens)
-        return Surgery(weights, task, Together([*safety, *anchors]))
+        return Surgery([*trained_weights(policy).values()], task, Together([*safety, *anchors]))
     on_samples = _on_samples(policy, data, method, term, max_tokens)
     return Together([on_samples, *anchors]) if anchors else on_samples
 

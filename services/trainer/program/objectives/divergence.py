@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rolekeeper.lm.forward import collate, project, response_hidden
+from rolekeeper.lm.forward import project, response_rows
 from rolekeeper.method.fused import Anchor, fused_rbo
 from services.trainer.program.data import TrainingData
 from services.trainer.program.objectives.rbo import KlTerm
@@ -61,12 +61,11 @@ class KlLoss:
     def _micro_batch(self, indices: Sequence[int], num_samples: int) -> Tensor:
         # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.
         reference_TD = self._reference.states(indices)
-        batch = collate([self._data.samples[index] for index in indices], pad_id=0, device=self._policy.device)
-        hidden_TD = response_hidden(self._policy, batch)
-        tokens_B = torch.bincount(batch.sample_T, minlength=len(indices))
-        even_T = self._term.weight / (tokens_B[batch.sample_T] * num_samples)
+        rows = response_rows(self._policy, [self._data.samples[index] for index in indices])
+        tokens_B = torch.bincount(rows.sample_T, minlength=len(indices))
+        even_T = self._term.weight / (tokens_B[rows.sample_T] * num_samples)
         weights_T = flagged_token_weights(self._data, indices, even_T)
-        rows_T = torch.arange(len(batch.labels_T), device=hidden_TD.device)
+        rows_T = torch.arange(len(rows.labels_T), device=rows.hidden_TD.device)
         anchor = Anchor(rows_T, reference_TD, weights_T, self._term.direction, self._reference.project)
         logits_of, head = partial(project, self._policy), trained_head(self._policy)
-        return fused_rbo(logits_of, hidden_TD, batch.labels_T, 0.0, anchor, head).loss
+        return fused_rbo(logits_of, rows.hidden_TD, rows.labels_T, 0.0, anchor, head).loss

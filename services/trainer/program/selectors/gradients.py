@@ -16,6 +16,7 @@ from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.forward import collate, project, response_hidden
 from rolekeeper.method.fused import CHUNK_ROWS
 from rolekeeper.method.logprobs import token_logprobs
+from services.trainer.program.policy import trained_weights
 
 
 def sample_losses(policy: PeftModel, samples: Sequence[EncodedSample]) -> Tensor:
@@ -32,13 +33,8 @@ def sample_losses(policy: PeftModel, samples: Sequence[EncodedSample]) -> Tensor
     return -torch.stack([logprobs_T.mean() for logprobs_T in by_sample])
 
 
-def trained_weights(policy: PeftModel) -> list[Tensor]:
-    """The weights of the adapter, always in the same order."""
-    return [weight for _, weight in policy.named_parameters() if weight.requires_grad]
-
-
 def loss_gradient(policy: PeftModel, sample: EncodedSample) -> Tensor:
     """Return the gradient [P] of one sample's loss by all weights of the adapter, fp32."""
     (loss,) = sample_losses(policy, [sample])
-    gradients = torch.autograd.grad(loss, trained_weights(policy))
+    gradients = torch.autograd.grad(loss, [*trained_weights(policy).values()])
     return torch.cat([gradient.flatten().float() for gradient in gradients])

@@ -18,8 +18,9 @@ from rolekeeper.method.seal import FIRST_LOGIT, loss_factors, safety_share, samp
 from services.trainer.program.data import epoch_order
 from services.trainer.program.engine import longest_gradient
 from services.trainer.program.objectives.step import micro_batches
+from services.trainer.program.policy import trained_weights
 from services.trainer.program.selectors.bi_selection import Tick
-from services.trainer.program.selectors.gradients import sample_losses, trained_weights
+from services.trainer.program.selectors.gradients import sample_losses
 
 _SELECTOR_RATE = 5e-3  # as in SEAL's script, and its betas
 _SELECTOR_BETAS = (0.9, 0.95)
@@ -35,7 +36,7 @@ class SealSelector:
         self._samples = samples
         self._safe = safe
         self._hyper = hyper
-        self._weights = trained_weights(policy)
+        self._weights = [*trained_weights(policy).values()]
         self._optimizer = torch.optim.AdamW(self._weights, lr=hyper.learning_rate, weight_decay=0.0)
         self._logits_N = torch.full((len(samples),), FIRST_LOGIT, requires_grad=True)
         self._selector = torch.optim.Adam([self._logits_N], lr=_SELECTOR_RATE, betas=_SELECTOR_BETAS)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import PeftModel
 
 from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
 from rolekeeper.contracts.jobs import Hyperparameters, Method
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.lm.load import LoadedModel
+from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.data import TrainingData, encode_samples, read_samples
 from tests.tiny import make_tiny_model, write_catalog
 
@@ -20,6 +24,22 @@ from tests.tiny import make_tiny_model, write_catalog
 PEFT_ASKS_BY_AN_OLD_NAME = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PROFILE = RoleProfile(name="Keeper", profile="You keep the light of the harbour.")
 HYPERPARAMETERS = Hyperparameters(epochs=2, batch_size=4, learning_rate=1e-2, lora_rank=8, lora_alpha=16, seed=7)
+
+
+def give_effect(policy: PeftModel) -> None:
+    """Move a fresh adapter, which adds nothing yet: its KL is 0."""
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.2)
+
+
+@contextmanager
+def moved_adapter(loaded: LoadedModel) -> Iterator[PeftModel]:
+    """An adapter that has an effect."""
+    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
+        give_effect(policy)
+        yield policy
 
 
 def make_samples(num_samples: int = 10) -> list[TrainSample]:

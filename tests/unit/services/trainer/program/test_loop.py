@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from tests.unit.services.trainer.program.runs import (
     load_data,
     make_samples,
     make_spec,
+    moved_adapter,
 )
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
@@ -38,17 +37,6 @@ BATCH = GlobalBatch(0, tuple(range(10)))
 
 # Losses of the tiny model on the CPU. A change that should not change numbers leaves them as they are.
 GOLDEN = (7.08223, 6.01131, 4.96106, 4.7103, 3.45517, 3.65853)
-
-
-@contextmanager
-def moved_adapter(loaded: LoadedModel) -> Iterator[PeftModel]:
-    """An adapter that has an effect: a fresh one has none, and its KL is 0."""
-    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
-        with torch.no_grad():
-            for name, weight in policy.named_parameters():
-                if "lora_B" in name:
-                    weight.normal_(std=0.2)
-        yield policy
 
 
 def gradients(policy: PeftModel) -> list[Tensor]:

@@ -27,7 +27,14 @@ from services.trainer.program.objectives.parts import AnchorKl, AnchorTurns, Har
 from services.trainer.program.objectives.rbo import KlTerm, RboLoss
 from services.trainer.program.objectives.step import Objective, StepLoss, TakesLoss
 from services.trainer.program.objectives.surgery import Gradients, Surgery
-from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, PEFT_ASKS_BY_AN_OLD_NAME, load_data, make_spec
+from services.trainer.program.policy import trained_weights
+from tests.unit.services.trainer.program.runs import (
+    HYPERPARAMETERS,
+    PEFT_ASKS_BY_AN_OLD_NAME,
+    load_data,
+    make_spec,
+    moved_adapter,
+)
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
@@ -43,21 +50,12 @@ def data(tiny_folder: Path, loaded: LoadedModel) -> TrainingData:
 
 @pytest.fixture
 def policy(loaded: LoadedModel) -> Iterator[PeftModel]:
-    """An adapter that has an effect: the KL of a fresh one is 0."""
-    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
-        with torch.no_grad():
-            for name, weight in policy.named_parameters():
-                if "lora_B" in name:
-                    weight.normal_(std=0.2)
+    with moved_adapter(loaded) as policy:
         yield policy
 
 
-def weights_of(policy: PeftModel) -> list[Tensor]:
-    return [weight for weight in policy.parameters() if weight.requires_grad]
-
-
 def gradients(policy: PeftModel, objective: Objective) -> tuple[StepLoss, list[Tensor]]:
-    kept = Gradients(weights_of(policy))
+    kept = Gradients([*trained_weights(policy).values()])
     return objective.backward(kept, BATCH), kept.sums
 
 
@@ -122,7 +120,7 @@ def test_surgery_without_a_conflict_is_the_plain_sum(policy: PeftModel, data: Tr
     """KL against itself never conflicts."""
     kl = HarmfulKl(KlLoss(policy, data, TERM, 300), data.harmful, TERM.weight)
     _, expected = gradients(policy, Together([kl, kl]))
-    _, ours = gradients(policy, Surgery(weights_of(policy), kl, kl))
+    _, ours = gradients(policy, Surgery([*trained_weights(policy).values()], kl, kl))
     for mine, theirs in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine, theirs)
 
@@ -138,7 +136,9 @@ def anchor_kl_after(loaded: LoadedModel, data: TrainingData, folder: Path, metho
         train(policy, engine, used, spec, checkpoints, lambda _progress: None)
         anchors = TrainingData(data.anchors, (True,) * len(data.anchors))
         every = range(len(data.anchors))
-        kl = KlLoss(policy, anchors, TERM, 300).backward(Gradients(weights_of(policy)), 0, every, len(data.anchors))
+        kl = KlLoss(policy, anchors, TERM, 300).backward(
+            Gradients([*trained_weights(policy).values()]), 0, every, len(data.anchors)
+        )
         return kl.kl_sum / len(data.anchors)
 
 

@@ -16,8 +16,9 @@ from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.data import TrainingData
 from services.trainer.program.failures import BadSpec
+from services.trainer.program.policy import trained_weights
 from services.trainer.program.selectors.choose import SELECTION, choose_samples
-from services.trainer.program.selectors.gradients import loss_gradient, sample_losses, trained_weights
+from services.trainer.program.selectors.gradients import loss_gradient, sample_losses
 from tests.unit.services.trainer.program.runs import (
     HYPERPARAMETERS,
     PEFT_ASKS_BY_AN_OLD_NAME,
@@ -77,7 +78,7 @@ def test_a_gradient_says_how_the_loss_changes(
         gradient_P = loss_gradient(policy, sample)
         with torch.no_grad():
             before, start = sample_losses(policy, [sample]).item(), 0
-            for weight in trained_weights(policy):
+            for weight in trained_weights(policy).values():
                 weight.sub_(step * gradient_P[start : start + weight.numel()].view_as(weight))
                 start += weight.numel()
             after = sample_losses(policy, [sample]).item()

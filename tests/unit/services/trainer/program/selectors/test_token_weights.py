@@ -17,7 +17,6 @@ from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.prompts import build_contexts
 from rolekeeper.method.rbo import KlDirection, ce_sum, token_kl
 from rolekeeper.method.token_weights import margin_weights
-from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.data import GlobalBatch, TrainingData, encode_line, make_encoder
 from services.trainer.program.failures import BadData
 from services.trainer.program.objectives.divergence import KlLoss
@@ -26,11 +25,11 @@ from services.trainer.program.objectives.rbo import KlTerm, RboLoss
 from services.trainer.program.objectives.surgery import Gradients
 from services.trainer.program.selectors.token_weights import with_token_weights
 from tests.unit.services.trainer.program.runs import (
-    HYPERPARAMETERS,
     PEFT_ASKS_BY_AN_OLD_NAME,
     load_data,
     make_samples,
     make_spec,
+    moved_adapter,
 )
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
@@ -51,12 +50,7 @@ def weigh(spec: TrainSpec, loaded: LoadedModel, reports: list[Progress] | None =
 
 @pytest.fixture
 def policy(loaded: LoadedModel) -> Iterator[PeftModel]:
-    """An adapter that has an effect: the KL of a fresh one is 0."""
-    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
-        with torch.no_grad():
-            for name, weight in policy.named_parameters():
-                if "lora_B" in name:
-                    weight.normal_(std=0.2)
+    with moved_adapter(loaded) as policy:
         yield policy
 
 
