@@ -13,16 +13,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from benchmarks.scoring.rolebench import read_profiles, read_rows
 from benchmarks.scoring.workload import Pair
-from benchmarks.timing import show
+from benchmarks.timing import exit_code, show
 from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
 from rolekeeper.contracts.scores import MAX_SAMPLES, SampleScore, ScoreRequest
-from rolekeeper.errors import InvalidInput, RolekeeperError
+from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.encode import Encoder, EncodingError, Turn
 from rolekeeper.lm.load import LoadedModel, load_base
@@ -38,14 +39,8 @@ PROMPT_SETS = ("append", "paper_v2")
 
 def main() -> int:
     """Print one line per character and prompt set. Returns the exit code."""
-    options = parse_options()
     configure_logging("benchmark", "WARNING")
-    try:
-        run(options)
-    except RolekeeperError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(partial(run, parse_options()))
 
 
 def parse_options() -> argparse.Namespace:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
+
+from rolekeeper.errors import RolekeeperError
 
 Run = Callable[[], object]
 
@@ -48,6 +51,16 @@ def show(as_json: bool, benchmark: str, case: str, figures: dict[str, Any]) -> N
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
     )
     print(f"{benchmark}: {case:<24} {'  '.join(words)}", flush=True)
+
+
+def exit_code(run: Run) -> int:
+    """Run a benchmark; what it can't do is said on stderr. Returns the exit code."""
+    try:
+        run()
+    except RolekeeperError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _seconds(run: Run) -> float:

@@ -47,8 +47,7 @@ from benchmarks.scoring.peers import harness, harness_class, official, plain_cop
 from benchmarks.scoring.rolebench import read_workload
 from benchmarks.scoring.synthetic import make_workload, shapes
 from benchmarks.scoring.workload import Workload, check_agreement, slice_by_length
-from benchmarks.timing import median_seconds, show
-from rolekeeper.errors import RolekeeperError
+from benchmarks.timing import exit_code, median_seconds, show
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.forward import response_logprobs
 from rolekeeper.lm.linear import use_onednn
@@ -74,14 +73,7 @@ class Case(NamedTuple):
 
 def main() -> int:
     """Print one line per case. Returns the exit code."""
-    options = parse_options()
-    try:
-        harness_class()
-        run(options)
-    except RolekeeperError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(partial(run, parse_options()))
 
 
 def parse_options() -> argparse.Namespace:
@@ -106,6 +98,7 @@ def parse_options() -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Measure memory of all cases before the peers' copy of the model is there, then time each case."""
+    harness_class()  # before anything takes long
     loaded = load_base(find_entry(load_catalog(), options.model), device="cpu")
     cases = [
         Case(name, workload, measure_peak_memory(partial(score_ours, loaded.model, workload)))

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedModel
 
+from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import EncodedSample
 
 
@@ -109,7 +110,8 @@ def measure_size(model: PreTrainedModel) -> ModelSize:
     """Sizes of a causal LM, read from its layers."""
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
-    assert isinstance(head, nn.Linear)  # noqa: S101
+    if not isinstance(head, nn.Linear):
+        raise InvalidInput(f"models of type {config.model_type!r} have no linear output head; choose another one")
     linears = [module for module in model.base_model.modules() if isinstance(module, nn.Linear)]
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelSize(

@@ -5,7 +5,6 @@ Shapes: N rows, I inputs, O outputs.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -95,7 +94,6 @@ def _mm(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
 
 
 def _status_mb(field: str) -> float:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    match = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
-    assert match is not None  # noqa: S101
-    return int(match[1]) * 1024 / _MB
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields[field].removesuffix("kB")) * 1024 / _MB

@@ -5,6 +5,7 @@ Shapes: B samples, S positions (padded), T response tokens of a batch, V vocabul
 
 from __future__ import annotations
 
+import importlib
 import logging
 import random
 from collections.abc import Sequence
@@ -41,13 +42,17 @@ def plain_copy(model: PreTrainedModel) -> PreTrainedModel:
     return copy
 
 
-def harness_class() -> type[Any]:
-    """HFLM of lm-evaluation-harness. Raises PeerMissing, which says what to install."""
+def import_peer(module: str) -> Any:
+    """A module of the extra `bench`, which only benchmarks need. Raises PeerMissing, which says what to install."""
     try:
-        from lm_eval.models.huggingface import HFLM  # noqa: PLC0415 - this benchmark alone needs it
+        return importlib.import_module(module)
     except ImportError as error:
-        raise PeerMissing(f"this needs lm-evaluation-harness: pip install '.[bench]' ({error})") from error
-    found: type[Any] = HFLM
+        raise PeerMissing(f"this needs {module}: pip install '.[bench]' ({error})") from error
+
+
+def harness_class() -> type[Any]:
+    """HFLM of lm-evaluation-harness. Raises PeerMissing."""
+    found: type[Any] = import_peer("lm_eval.models.huggingface").HFLM
     return found
 
 

@@ -40,12 +40,11 @@ from benchmarks.scoring.machine import measure_peak_memory
 from benchmarks.scoring.rolebench import read_workload
 from benchmarks.scoring.synthetic import make_workload, shapes
 from benchmarks.scoring.workload import Disagreement
-from benchmarks.timing import show
+from benchmarks.timing import exit_code, show
 from benchmarks.training.ours import KL_WEIGHT, Ours
 from benchmarks.training.peers import Peer
 from benchmarks.training.workload import Outcome, greatest_difference, make_rows
 from rolekeeper.contracts.jobs import Hyperparameters
-from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import load_base
 from rolekeeper.method.fused import CHUNK_ROWS
@@ -67,13 +66,7 @@ class Memory(NamedTuple):
 
 def main() -> int:
     """Print one line. Returns the exit code."""
-    options = parse_options()
-    try:
-        run(options)
-    except RolekeeperError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(partial(run, parse_options()))
 
 
 def parse_options() -> argparse.Namespace:

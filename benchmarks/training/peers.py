@@ -10,9 +10,9 @@ import io
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from benchmarks.scoring.peers import MICRO_BATCH, PeerMissing, masked_sums, pad_left, plain_copy
+from benchmarks.scoring.peers import MICRO_BATCH, import_peer, masked_sums, pad_left, plain_copy
 from benchmarks.training.ours import KL_WEIGHT
 from benchmarks.training.workload import Outcome, Rows
 from rolekeeper.contracts.jobs import Hyperparameters
@@ -45,17 +45,19 @@ class Peer(NamedTuple):
 
     def trl(self, checkpointing: bool) -> Outcome:
         """One epoch of TRL's SFTTrainer; making it and its data set is not timed."""
+        shares: list[Tensor] = []
         with tempfile.TemporaryDirectory() as folder, _quiet():
-            trainer = _recording_trainer()(
+            trainer = import_peer("trl").SFTTrainer(
                 model=self.policy(),
                 args=self._trl_options(folder, checkpointing),
                 train_dataset=_dataset(self.rows.in_order(self.hyper)),
                 processing_class=self.tokenizer,
             )
+            trainer.training_step = _recorded(trainer.training_step, shares)
             started_at = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - started_at
-        return Outcome([seconds], _sum_in_blocks(trainer.shares, self.hyper.batch_size // self.batch))
+        return Outcome([seconds], _sum_in_blocks(shares, self.hyper.batch_size // self.batch))
 
     def official(self) -> Outcome:
         """One epoch of the released trainer's steps."""
@@ -90,8 +92,7 @@ class Peer(NamedTuple):
         policy = get_peft_model(model, config)
         if self.onednn:
             use_onednn(policy)
-        assert isinstance(policy, PeftModel)  # noqa: S101
-        return policy
+        return cast(PeftModel, policy)
 
     def _official_step(self, policy: PeftModel, reference: PreTrainedModel, indices: Sequence[int]) -> float:
         """Gradients of a global batch from micro-batches of two. Returns the mean of their losses."""
@@ -109,9 +110,7 @@ class Peer(NamedTuple):
         return total
 
     def _trl_options(self, folder: str, checkpointing: bool) -> Any:
-        from trl import SFTConfig  # noqa: PLC0415 - this benchmark alone needs it
-
-        return SFTConfig(
+        return import_peer("trl").SFTConfig(
             output_dir=folder,
             use_cpu=True,
             bf16=False,
@@ -171,40 +170,19 @@ def official_loss(
     return kl_weight * (kl_B * flagged_B).mean() + (ce_BS.sum(1) / tokens_B).mean()
 
 
-def _recording_trainer() -> type[Any]:
-    """SFTTrainer that keeps each micro-batch's share of the loss, not rounded. Raises PeerMissing."""
-    try:
-        from trl import SFTTrainer  # noqa: PLC0415 - this benchmark alone needs it
-    except ImportError as error:
-        raise PeerMissing(f"this needs TRL: pip install '.[bench]' ({error})") from error
+def _recorded(step: Callable[..., Tensor], shares: list[Tensor]) -> Callable[..., Tensor]:
+    """A training step of TRL that also keeps its micro-batch's share of the loss, which logs round."""
 
-    class Recording(SFTTrainer):  # type: ignore[misc, unused-ignore]
-        """SFTTrainer and a list."""
+    def recorded(*values: Any, **options: Any) -> Tensor:
+        share = step(*values, **options)
+        shares.append(share)
+        return share
 
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self.shares: list[Tensor] = []
-
-        def training_step(self, *values: Any, **options: Any) -> Tensor:
-            """The trainer's own step."""
-            share: Tensor = super().training_step(*values, **options)
-            self.shares.append(share)
-            return share
-
-    return Recording
-
-
-def _datasets() -> Any:
-    """The package that TRL brings for its data. Raises PeerMissing."""
-    try:
-        import datasets  # noqa: PLC0415 - this benchmark alone needs it
-    except ImportError as error:
-        raise PeerMissing(f"this needs TRL: pip install '.[bench]' ({error})") from error
-    return datasets
+    return recorded
 
 
 def _dataset(samples: Sequence[EncodedSample]) -> Any:
-    return _datasets().Dataset.from_list(
+    return import_peer("datasets").Dataset.from_list(
         [
             {
                 "input_ids": [*sample.prompt_ids, *sample.response_ids],
@@ -225,5 +203,5 @@ def _quiet() -> Iterator[None]:
     """What libraries print of their progress, and say about each other's options, would hide our lines."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        _datasets().disable_progress_bars()
+        import_peer("datasets").disable_progress_bars()
         yield

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.scoring.__main__ import score_ours
-from benchmarks.scoring.peers import PeerMissing, harness_class, official, plain_copy, response_only
+from benchmarks.scoring.peers import PeerMissing, harness, harness_class, official, plain_copy, response_only
 from benchmarks.scoring.synthetic import Shape, Spread, make_workload
 from benchmarks.scoring.workload import Workload, check_agreement
 from rolekeeper.lm.catalog import find_entry, load_catalog
@@ -37,8 +37,6 @@ def test_peers_score_the_same(loaded: LoadedModel, workload: Workload) -> None:
 
 def test_the_harness_scores_the_same(loaded: LoadedModel, workload: Workload) -> None:
     pytest.importorskip("lm_eval", reason="the extra `bench` is not installed")
-    from benchmarks.scoring.peers import harness  # noqa: PLC0415 - beside the package that it needs
-
     theirs = harness(plain_copy(loaded.model), loaded.tokenizer, 4)(workload.requests)
     check_agreement("harness", theirs, score_ours(loaded.model, workload), workload)
 

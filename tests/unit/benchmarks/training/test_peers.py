@@ -18,6 +18,7 @@ from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.forward import naive_logprobs
 from rolekeeper.lm.load import LoadedModel, load_base
+from tests.unit.services.trainer.program.runs import give_effect
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -66,10 +67,7 @@ def test_the_official_flags_are_those_of_whole_forward_passes(loaded: LoadedMode
 def test_the_official_loss_is_that_of_its_formula(loaded: LoadedModel, rows: Rows) -> None:
     peer = peer_of(loaded, rows)
     policy, reference = peer.policy(), plain_copy(loaded.model)
-    with torch.no_grad():
-        for name, weight in policy.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.2)
+    give_effect(policy)
     samples, flags = rows.contexts.plain[:2], torch.tensor([True, False])
     loss = official_loss(policy, reference, pad_left(samples, 0), flags, kl_weight=0.7)
     expected = 0.0
