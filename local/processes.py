@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import psutil
 
@@ -79,8 +80,8 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
-        assert self._popen.stdin is not None  # noqa: S101 - opened as a pipe above
-        with contextlib.suppress(BrokenPipeError), self._popen.stdin as pipe:
+        # Opened as a pipe above.
+        with contextlib.suppress(BrokenPipeError), cast(IO[bytes], self._popen.stdin) as pipe:
             pipe.write(self.command.input)
 
     def wait_ready(self, probe: Callable[[], bool], seconds: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from peft import PeftModel
@@ -180,8 +180,7 @@ def naive_logprobs(model: nn.Module, sample: EncodedSample) -> Tensor:
 def unwrap(model: nn.Module) -> PreTrainedModel:
     """Return the causal LM inside a PeftModel, or the model itself."""
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(causal, PreTrainedModel)  # noqa: S101
-    return causal
+    return cast(PreTrainedModel, causal)
 
 
 def check_projection(model: PreTrainedModel) -> None:

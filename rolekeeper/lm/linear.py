@@ -9,6 +9,7 @@ Shapes: the leading sizes of x are free and written as N; I inputs, O outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -50,7 +51,7 @@ def linear(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Ten
     Naive twin: `torch.nn.functional.linear`.
     """
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x_NI, weight_OI, bias_O)):
-        return cast(Tensor, _Linear.apply(x_NI, weight_OI, bias_O))  # type: ignore[no-untyped-call]
+        return cast(Callable[..., Tensor], _Linear.apply)(x_NI, weight_OI, bias_O)
     return _product(x_NI, weight_OI, bias_O)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -118,12 +119,10 @@ def _merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         raise BaseModelUnusable(f"{folder}: no adapter_model.safetensors; adapters are PEFT folders in safetensors")
     try:
         # safe_merge gives the layers new tensors and leaves the old ones as they are; attach_adapter relies on it.
-        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
+        return cast(PreTrainedModel, PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True))
     except _LOADING_ERRORS as error:
         _remove_adapter_layers(model)
         raise BaseModelUnusable(f"{folder}: the adapter can't be used with this base model: {error}") from error
-    assert isinstance(merged, PreTrainedModel)  # noqa: S101
-    return merged
 
 
 def _remove_adapter_layers(model: PreTrainedModel) -> None:

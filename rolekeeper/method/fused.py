@@ -61,8 +61,8 @@ def fused_rbo(
     while its logits are there, as in Liger-Kernel's fused linear losses (arXiv 2410.10989, section 3.2).
     Naive twin: `rbo_loss` of `rolekeeper.method.rbo`, with `ce_sum`, `token_kl` and `kl_sum` on all logits at once.
     """
-    terms = _Fused.apply(hidden_TD, project, labels_T, ce_weight, anchor, *head)  # type: ignore[no-untyped-call]
-    return FusedLoss(*cast(tuple[Tensor, Tensor, Tensor], terms))
+    apply = cast(Callable[..., tuple[Tensor, Tensor, Tensor]], _Fused.apply)
+    return FusedLoss(*apply(hidden_TD, project, labels_T, ce_weight, anchor, *head))
 
 
 class _Fused(torch.autograd.Function):

@@ -223,6 +223,7 @@ def _model_shapes(loaded: LoadedModel) -> dict[str, tuple[int, ...]]:
 def _found_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safe_open(path, framework="pt") as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            names = weights.keys()  # it is no mapping, and can't be iterated over
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in names}
     except SafetensorError as error:
         raise BadAdapter(f"{path.name} in the adapter tar can't be read: {error}") from error

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import structlog
 import torch
@@ -99,10 +99,9 @@ def run_spec(
         run = Run(spec, loaded, data, checkpoints, report if world.leads else _say_nothing, resident)
         with scratch_folder(work_dir) if world.leads else nullcontext() as folder:
             result = world.agree(run.adapter(folder) if hyper.training == "lora" else run.full(folder))
-        assert result is not None  # noqa: S101 - the leader has one
         if world.leads:
             checkpoints.clear()
-        return result
+        return cast(TrainResult, result)  # the leader has one
 
 
 def _say_nothing(_progress: Progress) -> None:
