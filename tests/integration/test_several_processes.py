@@ -13,15 +13,31 @@ import psutil
 import pytest
 
 from local.processes import ROOT
-from rolekeeper.contracts.jobs import Progress
+from rolekeeper.contracts.jobs import Method, Progress
+from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.training import ExitCode, TrainResult, TrainSpec
 from rolekeeper.errors import JobCancelled, JobPaused, StageFailed, StageInterrupted
 from services.trainer.launch import COMMAND as SERVE
 from services.trainer.launch import Program
+from services.trainer.program.run import Resident, run_spec
 from tests.unit.services.trainer.program.processes import COMMAND, PATIENCE_SECONDS
-from tests.unit.services.trainer.program.runs import HYPERPARAMETERS, make_spec, write_spec
+from tests.unit.services.trainer.program.runs import (
+    HYPERPARAMETERS,
+    PEFT_ASKS_BY_AN_OLD_NAME,
+    make_spec,
+    write_spec,
+)
+
+pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
 TWO = (*COMMAND, "--processes", "2")
+BOTH = MethodOptions(anchors="both", anchors_per_step=3)
+METHODS = {
+    "anchors": (Method(options=BOTH), 100),
+    "surgery": (Method(options=BOTH.model_copy(update={"surgery": True})), 100),
+    # One sample in each micro-batch: what shifts it depends on the others in it.
+    "vaccine": (Method(name="vaccine"), 64),
+}
 
 
 def train(spec: TrainSpec, command: tuple[str, ...] = TWO) -> TrainResult:
@@ -194,6 +210,16 @@ def test_a_checkpoint_goes_on_in_another_number_of_processes(
     assert service.first_done >= 3
     for resumed in (from_two, from_one):
         assert resumed.losses == pytest.approx(undisturbed.losses, rel=0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_other_objectives_have_the_losses_of_one_process(service: Service, tmp_path: Path, name: str) -> None:
+    method, max_batch_tokens = METHODS[name]
+    spec = make_spec(tmp_path, method=method, max_batch_tokens=max_batch_tokens)
+    one = run_spec(beside(spec, "one"), Resident(), lambda _progress: None)
+    two = service.run(beside(spec, "two"))
+    assert two.losses == pytest.approx(one.losses, rel=0, abs=1e-5)
+    assert two.last_loss < two.first_loss
 
 
 def test_the_service_refuses_and_cancels(service: Service, job: TrainSpec) -> None:

@@ -32,7 +32,7 @@ from services.trainer.program.selectors.choose import choose_samples
 from services.trainer.program.selectors.token_weights import with_token_weights
 from services.trainer.program.spec import spec_digest
 from services.trainer.program.stopping import stoppable
-from services.trainer.program.world import ALONE, World, check_joinable
+from services.trainer.program.world import ALONE, World
 
 
 class Resident:
@@ -81,8 +81,6 @@ def run_spec(
         finished = world.agree(find_result(spec) if world.leads else None)
         if finished is not None:
             return finished
-        if resident.has_joined:
-            check_joinable(spec.method)
         samples = read_samples(Path(spec.samples_path), spec.samples_sha256)
         catalog = load_catalog(Path(spec.models_path) if spec.models_path else None)
         loaded = resident.load(find_entry(catalog, spec.base_model), Path(spec.cache_dir) if spec.cache_dir else None)
@@ -92,9 +90,9 @@ def run_spec(
         if world.leads:
             data = choose_samples(spec, loaded, data, name, choosing)
             data = with_token_weights(data, samples, loaded, spec, choosing)
+            if spec.method.options.anchors != "harmful":
+                data = with_anchors(data, anchor_samples(loaded, spec), spec.method)
         data = hold_out(world.agree(data), hyper)
-        if spec.method.options.anchors != "harmful":
-            data = with_anchors(data, anchor_samples(loaded, spec), spec.method)
         checkpoints = Checkpoints(work_dir, name, spec.checkpoint_seconds, world, wants_stop)
         run = Run(spec, loaded, data, checkpoints, report if world.leads else _say_nothing, resident)
         with scratch_folder(work_dir) if world.leads else nullcontext() as folder:

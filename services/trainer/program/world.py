@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from rolekeeper.contracts.jobs import Method
-from services.trainer.program.failures import BadSpec
 from services.trainer.program.lifeline import die_with_parent
 
 _STEP_TIMEOUT = timedelta(minutes=30)
@@ -82,17 +80,3 @@ def leave_world() -> None:
     """Close the connections, if there are any."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def check_joinable(method: Method) -> None:
-    """Raise BadSpec for a method whose steps need all samples in one process."""
-    needs = {
-        "method.name vaccine": method.name == "vaccine",
-        "method.options.surgery": method.options.surgery,
-        f"method.options.anchors {method.options.anchors}": method.options.anchors != "harmful",
-    }
-    if any(needs.values()):
-        raise BadSpec(
-            f"{' and '.join(name for name, is_asked in needs.items() if is_asked)}: this trains in one process only. "
-            "Leave out --processes and --join, or set the trainer's ROLEKEEPER_TRAIN_PROCESSES to 1"
-        )

@@ -22,6 +22,7 @@ from services.trainer.program.objectives.step import (
     flagged_token_weights,
     micro_batches,
     sample_length,
+    stand_in,
 )
 from services.trainer.program.policy import Policy, trained_head
 from services.trainer.program.reference import Reference
@@ -48,15 +49,19 @@ class KlLoss:
         """Add the gradients of weight * sum KL / num_samples. Raises Diverged, which names the samples."""
         if not indices:
             return Divergence(0.0, 0)
-        groups = micro_batches(self._data.samples, indices, self._max_batch_tokens)
+        groups = micro_batches(self._data.samples, indices, self._max_batch_tokens, engine.world)
+        idle = stand_in(self._data.samples, indices)
         sums = []
         for group in groups:
-            loss = self._micro_batch(group, num_samples)
+            loss = engine.forward(partial(self._share, group, idle, num_samples))
             engine.backward(loss)
             sums.append(loss.detach().reshape(1))
-        (weighted,) = add_up(step, groups, sums)
+        (weighted,) = add_up(step, groups, sums, engine.world)
         num_tokens = sum(sample_length(self._data.samples[index]) for index in indices)
         return Divergence(weighted * num_samples / self._term.weight, num_tokens)
+
+    def _share(self, group: Sequence[int], idle: int, num_samples: int) -> Tensor:
+        return self._micro_batch(group, num_samples) if group else self._micro_batch([idle], num_samples) * 0.0
 
     def _micro_batch(self, indices: Sequence[int], num_samples: int) -> Tensor:
         # The reference goes first: switching the adapter off and on must not fall between a forward and its backward.

@@ -20,7 +20,14 @@ from rolekeeper.lm.load import BaseModelUnusable
 from rolekeeper.method.fused import FusedLoss, fused_rbo
 from rolekeeper.method.vaccine import perturbations
 from services.trainer.program.data import GlobalBatch, TrainingData
-from services.trainer.program.objectives.step import StepLoss, TakesLoss, add_up, micro_batches, sample_length
+from services.trainer.program.objectives.step import (
+    StepLoss,
+    TakesLoss,
+    add_up,
+    micro_batches,
+    sample_length,
+    stand_in,
+)
 from services.trainer.program.policy import Policy, trained_head
 
 
@@ -38,17 +45,18 @@ class VaccineLoss:
         """Add up the gradients of a global batch. Raises Diverged, which names the samples."""
         samples = [self._data.samples[index] for index in batch.indices]
         num_tokens = sum(len(sample.response_ids) for sample in samples)
-        groups = micro_batches(self._data.samples, batch.indices, self._max_batch_tokens)
+        groups = micro_batches(self._data.samples, batch.indices, self._max_batch_tokens, engine.world)
+        idle = stand_in(self._data.samples, batch.indices)
         sums: list[Tensor] = []
         for group in groups:
-            part = collate([self._data.samples[index] for index in group], pad_id=0, device=self._policy.device)
-            shifts = self._worst_shifts(part)
-            with shifted(self._attentions, shifts):
-                fused = self._loss(part, num_tokens)
+            worked = [self._data.samples[index] for index in group or [idle]]
+            part = collate(worked, pad_id=0, device=self._policy.device)
+            with shifted(self._attentions, self._worst_shifts(part)):
+                fused = engine.forward(partial(self._share, part, num_tokens, counts=bool(group)))
                 # Inside: where activations are computed again, they must be shifted again.
                 engine.backward(fused.loss)
             sums.append(torch.stack([fused.loss.detach(), fused.ce_sum]))
-        loss, ce = add_up(batch.step, groups, sums)
+        loss, ce = add_up(batch.step, groups, sums, engine.world)
         return StepLoss(loss, ce / num_tokens, 0.0, sum(map(sample_length, samples)))
 
     def _worst_shifts(self, batch: Batch) -> list[Tensor]:
@@ -61,6 +69,10 @@ class VaccineLoss:
         with shifted(self._attentions, zeros):
             gradients = torch.autograd.grad(self._loss(batch, len(batch.labels_T)).loss, zeros)
         return perturbations(gradients, self._rho)
+
+    def _share(self, batch: Batch, num_tokens: int, *, counts: bool) -> FusedLoss:
+        fused = self._loss(batch, num_tokens)
+        return fused if counts else FusedLoss(*(term * 0.0 for term in fused))
 
     def _loss(self, batch: Batch, num_tokens: int) -> FusedLoss:
         hidden_TD = response_hidden(self._policy, batch)

@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.contracts.jobs import Method
 from rolekeeper.lm.encode import EncodedSample
-from services.trainer.program.failures import BadSpec
 from services.trainer.program.objectives.step import micro_batches, sample_length, stand_in
-from services.trainer.program.world import ALONE, World, check_joinable
+from services.trainer.program.world import ALONE, World
 
 SAMPLES = [
     EncodedSample([1] * (3 + 7 * index % 20), [2] * (1 + index % 5), truncated=False, dropped_messages=0)
@@ -35,13 +33,3 @@ def test_alone_everything_is_ones_own() -> None:
     assert ALONE.agree(3) == 3
     assert ALONE.gather(3) == [3]
     assert micro_batches(SAMPLES, [0, 1], 1000) == micro_batches(SAMPLES, [0, 1], 1000, ALONE)
-
-
-def test_methods_that_need_all_samples_in_one_process_are_refused() -> None:
-    check_joinable(Method())
-    what_to_do = "Leave out --processes and --join, or set the trainer's ROLEKEEPER_TRAIN_PROCESSES to 1"
-    with pytest.raises(BadSpec, match=f"^method.name vaccine: .* {what_to_do}$"):
-        check_joinable(Method(name="vaccine"))
-    options = {"surgery": True, "anchors": "prompts"}
-    with pytest.raises(BadSpec, match=r"^method\.options\.surgery and method\.options\.anchors prompts: "):
-        check_joinable(Method.model_validate({"options": options}))
