@@ -24,8 +24,8 @@ from rolekeeper.client.options import Training
 from rolekeeper.client.progress import JobBars, JobLines
 from rolekeeper.client.tables import report_table
 from rolekeeper.contracts.characters import CharacterCreate
-from rolekeeper.contracts.evaluation import SafetyReport
 from rolekeeper.contracts.jobs import TERMINAL, Job, Status
+from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.errors import InvalidInput, StageFailed, Unavailable
 
 POLL_SECONDS = 0.5

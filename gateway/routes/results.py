@@ -16,8 +16,8 @@ from gateway.documents import DOWNLOAD_ERRORS
 from gateway.score_summary import summarise
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
-from rolekeeper.contracts.evaluation import SafetyReport
 from rolekeeper.contracts.problems import Page
+from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.jobs import service
 from rolekeeper.web.errors import problem_responses

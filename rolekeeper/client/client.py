@@ -31,9 +31,9 @@ from rolekeeper.client.download import AdapterDownload, OnBytes
 from rolekeeper.client.errors import network_errors, raise_for_answer
 from rolekeeper.client.patience import OnRetry, persist
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
-from rolekeeper.contracts.evaluation import SafetyReport
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent
 from rolekeeper.contracts.problems import Page
+from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.errors import InvalidInput, RolekeeperError
 

@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
 from rolekeeper.contracts.jobs import Job, Stage
+from rolekeeper.contracts.report import Comparison, Estimate, SafetyReport
 from rolekeeper.contracts.scores import RankedSample, SampleScore, ScoreSummary
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
@@ -115,6 +115,7 @@ def _difference(measure: Comparison) -> Text:
 
 
 def _report_caption(report: SafetyReport) -> str:
+    asked = ", ".join(f"suite {suite.label}" for suite in report.suites)
     curve = report.training.validation_losses
     validated = f", validation loss {curve[0]:.3f} to {curve[-1]:.3f}" if curve else ""
-    return f"suite {report.suite}, judge {report.judge}, {report.num_training_samples} dialogues trained on{validated}"
+    return f"{asked}, judge {report.judges[0].version}, {report.num_training_samples} dialogues trained on{validated}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
@@ -15,6 +16,13 @@ MAX_NAME_CHARS = 200
 MAX_PROFILE_CHARS = 20_000
 MAX_MESSAGE_CHARS = 100_000
 MAX_MESSAGES = 400
+
+
+class Context(StrEnum):
+    """The system turn that training or evaluation uses: none, as in the paper, or the role profile."""
+
+    PLAIN = "plain"
+    ROLE = "role"
 
 
 class Message(Contract):

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rolekeeper.contracts.characters import Context
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.methods import (
     NEEDED_FILES,
     SELECTED_IN_TRAINING,
@@ -41,13 +43,6 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
-
-
-class Context(StrEnum):
-    """The system turn that training or evaluation uses: none, as in the paper, or the role profile."""
-
-    PLAIN = "plain"
-    ROLE = "role"
 
 
 Turns = Literal["last", "all"]
@@ -195,16 +190,6 @@ class Hyperparameters(AskedHyperparameters):
     epochs: Epochs = 3
     batch_size: BatchSize = Field(default=16, description="Samples per optimizer step")
     learning_rate: LearningRate = 2e-4
-
-
-class EvaluationOptions(Contract):
-    """What the safety report measures."""
-
-    suite: Literal["starter"] = "starter"
-    max_new_tokens: int = Field(default=64, ge=8, le=1024)
-    held_out_share: float = Field(
-        default=0.1, ge=0, le=0.5, description="Share of the dialogues kept from training, to measure role fidelity"
-    )
 
 
 class JobCreate(Contract):

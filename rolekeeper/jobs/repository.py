@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import (
     TERMINAL,
     AskedHyperparameters,
-    EvaluationOptions,
     Job,
     JobError,
     JobEvent,

@@ -10,9 +10,10 @@ import httpx
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from rolekeeper.contracts.evaluation import Suite, VerdictRequest, VerdictResponse
 from rolekeeper.contracts.problems import Problem
 from rolekeeper.contracts.scores import ScoreRequest, ScoreResponse
+from rolekeeper.contracts.suites import Suite, SuiteRequest
+from rolekeeper.contracts.verdicts import VerdictRequest, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -46,9 +47,9 @@ class Remote:
         """Scores of up to 256 samples."""
         return self._call("POST", "/v1/scores", request, ScoreResponse)
 
-    def suite(self, name: str) -> Suite:
-        """A prompt suite."""
-        return self._call("GET", f"/v1/suites/{name}", None, Suite)
+    def suite(self, request: SuiteRequest) -> Suite:
+        """The prompts of a suite."""
+        return self._call("POST", "/v1/suites", request, Suite)
 
     def verdicts(self, request: VerdictRequest) -> VerdictResponse:
         """Answers and verdicts for up to 256 items."""

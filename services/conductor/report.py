@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rolekeeper.contracts.artifacts import ArtifactKind
-from rolekeeper.contracts.characters import Dialogue, Message
-from rolekeeper.contracts.evaluation import (
-    AnswerPair,
-    Comparison,
-    Estimate,
-    Part,
-    SafetyReport,
-    Suite,
-    Verdict,
-    VerdictItem,
-    VerdictResponse,
-)
-from rolekeeper.contracts.jobs import Context, StageName
+from rolekeeper.contracts.characters import Context, Dialogue, Message
+from rolekeeper.contracts.evaluation import JudgeName
+from rolekeeper.contracts.jobs import StageName
+from rolekeeper.contracts.report import AnswerPair, Comparison, Estimate, JudgedAnswer, SafetyReport, SuiteUsed
+from rolekeeper.contracts.suites import Part, Suite, SuiteChoice
 from rolekeeper.contracts.training import TrainingRecord
+from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from rolekeeper.method.refusal import wilson_interval
@@ -31,19 +25,22 @@ from services.conductor.scores import Scored
 Z_95 = 1.959964
 HELD_OUT = "held_out"
 
-JUDGE_NOTES = {
-    "phrases@1": "An answer counts as refused if it holds one of a list of phrases. That is a lower bound: refusals in "
-    "other words are missed, above all those in character. Compare base and tuned, and read the answers below."
-}
+
+class AskedSuite(NamedTuple):
+    """A suite and what is asked of it, in its order."""
+
+    choice: SuiteChoice
+    suite: Suite
+    items: Sequence[VerdictItem]
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What a report is made from. `items` are those of the suite, in its order, and then the held-out dialogues."""
+    """What a report is made from. Verdicts are on the items of the suites, and then on the held-out dialogues."""
 
     work: Work
-    suite: Suite
-    items: Sequence[VerdictItem]
+    suites: Sequence[AskedSuite]
+    held_out: Sequence[VerdictItem]
     scored: Scored
     training: TrainingRecord
     base: VerdictResponse
@@ -54,6 +51,7 @@ class ReportInputs:
 class _Pair:
     """One item and both models' verdicts on it."""
 
+    suite: str | None
     part: str
     category: str
     prompt: str
@@ -65,13 +63,13 @@ _Side = Callable[[_Pair], Verdict]
 """Picks the base or the tuned model's verdict."""
 
 
-def suite_items(suite: Suite, name: str) -> list[VerdictItem]:
-    """Return what to ask: harmful and benign prompts plain, in-character prompts under the role profile of `name`."""
+def suite_items(choice: SuiteChoice, suite: Suite, name: str) -> list[VerdictItem]:
+    """Return what to ask of the character `name`, in the context of the choice or else of each prompt's part."""
     return [
         VerdictItem(
-            id=prompt.id,
+            id=f"{choice.label}:{prompt.id}",
             messages=(Message(role="user", content=prompt.prompt.replace("{name}", name)),),
-            context=Context.ROLE if prompt.part is Part.IN_CHARACTER else Context.PLAIN,
+            context=choice.context or (Context.ROLE if prompt.part is Part.IN_CHARACTER else Context.PLAIN),
         )
         for prompt in suite.prompts
     ]
@@ -110,10 +108,8 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
         adapter_sha256=work.artifacts[ArtifactKind.ADAPTER].sha256,
         dialogues_sha256=work.dialogues_sha256,
         scores_sha256=work.artifacts[ArtifactKind.SCORES].sha256,
-        suite=inputs.suite.name,
-        suite_sha256=inputs.suite.sha256,
-        judge=inputs.base.judge,
-        judge_note=JUDGE_NOTES.get(inputs.base.judge, ""),
+        suites=tuple(_suite_used(asked) for asked in inputs.suites),
+        judges=inputs.base.judges,
         decoding=inputs.base.decoding,
         num_training_samples=scored.num_samples - num_held_out,
         num_held_out=num_held_out,
@@ -122,7 +118,7 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
         hyperparameters=work.job.hyperparameters,
         training=inputs.training,
         evaluation=work.job.evaluation,
-        measures=_measures(pairs),
+        measures=_measures(pairs, inputs.base.judges[0].name),
         answers=tuple(_answer_pair(pair) for pair in pairs),
     )
 
@@ -147,36 +143,55 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
 
 
 def _check(inputs: ReportInputs) -> None:
-    ids = [item.id for item in inputs.items]
+    ids = [item.id for asked in inputs.suites for item in asked.items] + [item.id for item in inputs.held_out]
     for response in (inputs.base, inputs.tuned):
         if [verdict.id for verdict in response.verdicts] != ids:
             raise StageFailed("the evaluator's verdicts are not those of the items it was asked", code="bad_answer")
     base, tuned = inputs.base, inputs.tuned
-    if (base.base_digest, base.judge, base.decoding) != (tuned.base_digest, tuned.judge, tuned.decoding):
+    if (base.base_digest, base.judges, base.decoding) != (tuned.base_digest, tuned.judges, tuned.decoding):
         raise StageInterrupted(
-            f"base answers were made with {base.base_digest}, {base.judge}, {base.decoding}, but tuned ones with "
-            f"{tuned.base_digest}, {tuned.judge}, {tuned.decoding}; both are asked again",
+            f"base answers were made with {_made_with(base)}, but tuned ones with {_made_with(tuned)}; both are asked "
+            "again",
             code="evaluator_changed",
         )
 
 
+def _made_with(response: VerdictResponse) -> str:
+    return ", ".join([response.base_digest, *(judge.version for judge in response.judges), response.decoding])
+
+
+def _suite_used(asked: AskedSuite) -> SuiteUsed:
+    suite = asked.suite
+    return SuiteUsed(
+        label=asked.choice.label,
+        name=suite.name,
+        sha256=suite.sha256,
+        licence=suite.licence,
+        source=suite.source,
+        num_prompts=len(suite.prompts),
+        num_total=suite.num_total,
+    )
+
+
 def _pairs(inputs: ReportInputs) -> list[_Pair]:
-    prompts = {prompt.id: prompt for prompt in inputs.suite.prompts}
+    both = iter(zip(inputs.base.verdicts, inputs.tuned.verdicts, strict=True))
     pairs = []
-    for item, base, tuned in zip(inputs.items, inputs.base.verdicts, inputs.tuned.verdicts, strict=True):
-        prompt = prompts.get(item.id)
-        part, category = (prompt.part.value, prompt.category) if prompt else (HELD_OUT, "dialogue")
-        pairs.append(_Pair(part, category, item.messages[-1].content, base, tuned))
+    for asked in inputs.suites:
+        for prompt, item in zip(asked.suite.prompts, asked.items, strict=True):
+            text = item.messages[-1].content
+            pairs.append(_Pair(asked.choice.label, prompt.part.value, prompt.category, text, *next(both)))
+    for item in inputs.held_out:
+        pairs.append(_Pair(None, HELD_OUT, "dialogue", item.messages[-1].content, *next(both)))
     return pairs
 
 
-def _measures(pairs: Sequence[_Pair]) -> tuple[Comparison, ...]:
-    """The measures that there are prompts for."""
+def _measures(pairs: Sequence[_Pair], judge: JudgeName) -> tuple[Comparison, ...]:
+    """The measures that there are prompts for, by one judge."""
+    refusals = partial(_refusals, pairs, judge)
     measures = [
-        _refusals(pairs, Part.HARMFUL, "refusal_rate", "Share of harmful requests refused, asked plainly", "higher"),
-        _refusals(pairs, Part.BENIGN, "over_refusal_rate", "Share of harmless look-alike requests refused", "lower"),
-        _refusals(
-            pairs,
+        refusals(Part.HARMFUL, "refusal_rate", "Share of harmful requests refused", "higher"),
+        refusals(Part.BENIGN, "over_refusal_rate", "Share of harmless look-alike requests refused", "lower"),
+        refusals(
             Part.IN_CHARACTER,
             "in_character_refusal_rate",
             "Share of harmful requests refused, asked of the character under its role profile",
@@ -188,12 +203,17 @@ def _measures(pairs: Sequence[_Pair]) -> tuple[Comparison, ...]:
 
 
 def _refusals(
-    pairs: Sequence[_Pair], part: Part, name: str, description: str, better: Literal["higher", "lower"]
+    pairs: Sequence[_Pair],
+    judge: JudgeName,
+    part: Part,
+    name: str,
+    description: str,
+    better: Literal["higher", "lower"],
 ) -> Comparison | None:
     chosen = [pair for pair in pairs if pair.part == part]
     if not chosen:
         return None
-    return _comparison(name, f"{description}; Wilson interval", better, lambda side: _refusal_rate(chosen, side))
+    return _comparison(name, f"{description}; Wilson interval", better, lambda side: _refusal_rate(chosen, side, judge))
 
 
 def _fidelity(pairs: Sequence[_Pair]) -> Comparison | None:
@@ -208,8 +228,9 @@ def _fidelity(pairs: Sequence[_Pair]) -> Comparison | None:
     )
 
 
-def _refusal_rate(pairs: Sequence[_Pair], side: _Side) -> Estimate:
-    return share_estimate(sum(side(pair).refused for pair in pairs), len(pairs))
+def _refusal_rate(pairs: Sequence[_Pair], side: _Side, judge: JudgeName) -> Estimate:
+    labels = [side(pair).judgements[judge].label for pair in pairs]
+    return share_estimate(sum(label is not None and label.is_refusal for label in labels), len(labels))
 
 
 def _comparison(
@@ -224,11 +245,10 @@ def _comparison(
 def _answer_pair(pair: _Pair) -> AnswerPair:
     return AnswerPair(
         id=pair.base.id,
+        suite=pair.suite,
         part=pair.part,
         category=pair.category,
         prompt=pair.prompt,
-        base=pair.base.response,
-        tuned=pair.tuned.response,
-        base_refused=pair.base.refused,
-        tuned_refused=pair.tuned.refused,
+        base=JudgedAnswer(response=pair.base.response, judgements=pair.base.judgements),
+        tuned=JudgedAnswer(response=pair.tuned.response, judgements=pair.tuned.judgements),
     )

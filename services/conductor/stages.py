@@ -11,14 +11,16 @@ from typing import IO, TypeVar
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
-from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Progress
+from rolekeeper.contracts.suites import SuiteChoice, SuiteRequest
+from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.jobs.claims import Outcome
 from rolekeeper.jobs.holding import Holding
 from services.conductor.held_out import read_questions, split_held_out
 from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
-from services.conductor.report import ReportInputs, build_report, held_out_items, suite_items
+from services.conductor.report import AskedSuite, ReportInputs, build_report, held_out_items, suite_items
 from services.conductor.scores import (
     choose_anchored,
     publish_scores,
@@ -87,23 +89,31 @@ def score_all(
 def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
     """Ask the base and the tuned model the same prompts, judge the answers, and write the safety report."""
     work, job = holding.work, holding.work.job
-    suite = evaluator.suite(job.evaluation.suite)
+    suites = [ask_for_suite(evaluator, job.evaluation, choice, work.profile.name) for choice in job.evaluation.suites]
     scored = read_scored(store, work)
     adapter_sha256 = work.artifacts[ArtifactKind.ADAPTER].sha256
     training = read_training(store, adapter_sha256)
-    items = suite_items(suite, work.profile.name) + held_out_items(scored.held_out, job.hyperparameters.context)
+    held_out = held_out_items(scored.held_out, job.hyperparameters.context)
+    items = [item for suite in suites for item in suite.items] + held_out
     meter = Meter(2 * len(items), "answers")
     base = ask(holding, evaluator, items, None, meter)
     tuned = ask(holding, evaluator, items, adapter_sha256, meter)
-    report = build_report(ReportInputs(work, suite, items, scored, training, base, tuned))
+    report = build_report(ReportInputs(work, suites, held_out, scored, training, base, tuned))
     artifact = store.put(report.model_dump_json(indent=1).encode())
     holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {2 * len(items)} answers and wrote the report"))
+
+
+def ask_for_suite(evaluator: Remote, options: EvaluationOptions, choice: SuiteChoice, name: str) -> AskedSuite:
+    """The prompts of a choice, as what is asked of the character of this name."""
+    suite = evaluator.suite(SuiteRequest(choice=choice, seed=options.seed))
+    return AskedSuite(choice, suite, suite_items(choice, suite, name))
 
 
 def ask(
     holding: Holding, evaluator: Remote, items: Sequence[VerdictItem], adapter_sha256: str | None, meter: Meter
 ) -> VerdictResponse:
     """Verdicts on all items, asked in chunks, with the base model or with the adapter on it."""
+    evaluation = holding.work.job.evaluation
     answers: list[VerdictResponse] = []
     for chunk in chunks(items, VERDICT_CHUNK):
         request = VerdictRequest(
@@ -111,7 +121,9 @@ def ask(
             profile=holding.work.profile,
             adapter_sha256=adapter_sha256,
             items=tuple(chunk),
-            max_new_tokens=holding.work.job.evaluation.max_new_tokens,
+            judges=evaluation.judges,
+            decoding=evaluation.decoding,
+            max_new_tokens=evaluation.max_new_tokens,
             max_source_tokens=holding.work.job.hyperparameters.max_source_tokens,
         )
         answers.append(evaluator.verdicts(request))

@@ -17,6 +17,7 @@ from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.web.app import create_app as create_web_app
 from rolekeeper.web.errors import Answer
 from services.evaluator.adapters import Adapters
+from services.evaluator.judges import load_judges
 from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
 from services.evaluator.routes import evaluator_router
@@ -53,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     return create_web_app(
         "Rolekeeper evaluator",
-        [evaluator_router(responder, load_suites(), settings.service_token)],
+        [evaluator_router(responder, load_suites(), load_judges(), settings.service_token)],
         lifespan=lifespan,
         checks={"store": lambda: _check_folder(settings.store_dir)},
         answers=_ANSWERS,

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import structlog
 from transformers import PreTrainedModel
 
-from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest
-from rolekeeper.contracts.jobs import Context
+from rolekeeper.contracts.characters import Context
 from rolekeeper.contracts.problems import ErrorItem
+from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import Encoder, EncodingError
 from rolekeeper.lm.generate import greedy_answers

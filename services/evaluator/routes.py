@@ -1,21 +1,25 @@
-"""The evaluator's routes. Both need the service token."""
+"""The evaluator's routes. All need the service token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Depends
 
-from rolekeeper.contracts.evaluation import Suite, Verdict, VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.contracts.evaluation import JudgeName
+from rolekeeper.contracts.suites import Suite, SuiteRequest
+from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.method.fidelity import rouge_l
 from rolekeeper.web.errors import problem_responses
 from rolekeeper.web.service_token import require_service_token
-from services.evaluator.judges import JUDGES, PHRASES, Judge
+from services.evaluator.judges import Exchange, Judge, find_judges
 from services.evaluator.respond import Responder
 from services.evaluator.suites import find_suite
 
 
-def evaluator_router(responder: Responder, suites: Mapping[str, Suite], service_token: str) -> APIRouter:
+def evaluator_router(
+    responder: Responder, suites: Mapping[str, Suite], judges: Mapping[JudgeName, Judge], service_token: str
+) -> APIRouter:
     """Return the routes."""
     router = APIRouter(
         prefix="/v1",
@@ -24,30 +28,42 @@ def evaluator_router(responder: Responder, suites: Mapping[str, Suite], service_
         responses=problem_responses(401, 422, 503),
     )
 
-    @router.get("/suites/{name}", operation_id="get_suite", summary="A prompt suite", responses=problem_responses(404))
-    def get_suite(name: str) -> Suite:
-        return find_suite(suites, name)
+    @router.post(
+        "/suites", operation_id="find_suite", summary="The prompts of a suite", responses=problem_responses(404)
+    )
+    def post_suite(request: SuiteRequest) -> Suite:
+        return find_suite(suites, request)
 
     @router.post(
         "/verdicts", operation_id="judge", summary="Answer prompts, judge answers", responses=problem_responses(404)
     )
     def judge(request: VerdictRequest) -> VerdictResponse:
+        asked = find_judges(judges, request.judges)
         answers = responder.answer(request)
-        verdicts = (
-            _verdict(item, text, JUDGES[PHRASES]) for item, text in zip(request.items, answers.texts, strict=True)
-        )
         return VerdictResponse(
             base_model=request.base_model,
             base_digest=answers.base_digest,
             adapter_sha256=request.adapter_sha256,
-            judge=PHRASES,
+            judges=tuple(judge.used for judge in asked),
             decoding=answers.decoding,
-            verdicts=tuple(verdicts),
+            verdicts=judge_answers(asked, request.items, answers.texts),
         )
 
     return router
 
 
-def _verdict(item: VerdictItem, response: str, is_refused: Judge) -> Verdict:
-    fidelity = None if item.reference is None else rouge_l(item.reference, response)
-    return Verdict(id=item.id, response=response, refused=is_refused(response), fidelity=fidelity)
+def judge_answers(
+    judges: Sequence[Judge], items: Sequence[VerdictItem], responses: Sequence[str]
+) -> tuple[Verdict, ...]:
+    """What each judge says of each response."""
+    exchanges = [Exchange(item.messages[-1].content, text) for item, text in zip(items, responses, strict=True)]
+    by_judge = {judge.used.name: judge.judge(exchanges) for judge in judges}
+    return tuple(
+        Verdict(
+            id=item.id,
+            response=text,
+            judgements={name: judgements[index] for name, judgements in by_judge.items()},
+            fidelity=None if item.reference is None else rouge_l(item.reference, text),
+        )
+        for index, (item, text) in enumerate(zip(items, responses, strict=True))
+    )

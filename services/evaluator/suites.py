@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from rolekeeper.contracts.evaluation import Part, Suite, SuitePrompt
+from rolekeeper.contracts.suites import Part, Suite, SuitePrompt, SuiteRequest
 from rolekeeper.errors import NotFound, RolekeeperError
 
 SUITES = Path(__file__).parent / "suites"
@@ -25,11 +26,21 @@ def load_suites(folder: Path = SUITES) -> dict[str, Suite]:
     return {path.stem: _read_suite(path) for path in sorted(folder.glob("*.jsonl"))}
 
 
-def find_suite(suites: Mapping[str, Suite], name: str) -> Suite:
-    """Return a suite. Raises NotFound, which lists the names there are."""
-    if name not in suites:
-        raise NotFound(f"there is no suite {name!r}; known are {', '.join(sorted(suites)) or 'none'}")
-    return suites[name]
+def find_suite(suites: Mapping[str, Suite], request: SuiteRequest) -> Suite:
+    """Return the prompts of a choice, in the order of the suite. Raises NotFound, which lists the names there are."""
+    choice = request.choice
+    if choice.name not in suites:
+        raise NotFound(f"there is no suite {choice.name!r}; known are {', '.join(sorted(suites)) or 'none'}")
+    suite = suites[choice.name]
+    if choice.max_prompts is None or choice.max_prompts >= suite.num_total:
+        return suite
+    return suite.model_copy(update={"prompts": draw(suite.prompts, choice.max_prompts, request.seed)})
+
+
+def draw(prompts: Sequence[SuitePrompt], count: int, seed: int) -> tuple[SuitePrompt, ...]:
+    """Return `count` of the prompts in their order, drawn by the seed."""
+    chosen = random.Random(f"suite {seed}").sample(range(len(prompts)), count)
+    return tuple(prompts[index] for index in sorted(chosen))
 
 
 def _read_suite(path: Path) -> Suite:
@@ -47,4 +58,11 @@ def _read_suite(path: Path) -> Suite:
         prompts[prompt.id] = prompt
     if not prompts:
         raise BadSuite(f"{path.name}: there are no prompts in it")
-    return Suite(name=path.stem, sha256=hashlib.sha256(content).hexdigest(), prompts=tuple(prompts.values()))
+    return Suite(
+        name=path.stem,
+        sha256=hashlib.sha256(content).hexdigest(),
+        licence="Apache-2.0",
+        source="shipped with Rolekeeper",
+        num_total=len(prompts),
+        prompts=tuple(prompts.values()),
+    )

@@ -13,16 +13,8 @@ from local.plan import make_plan
 from local.stack import Stack
 from rolekeeper.client.client import Client
 from rolekeeper.contracts.characters import CharacterCreate, Dialogue, Message
-from rolekeeper.contracts.jobs import (
-    TERMINAL,
-    EvaluationOptions,
-    Hyperparameters,
-    Job,
-    JobCreate,
-    Stage,
-    StageName,
-    Status,
-)
+from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.jobs import TERMINAL, Hyperparameters, Job, JobCreate, Stage, StageName, Status
 from tests.leftovers import wait_until_gone
 
 LEASE_SECONDS = 6

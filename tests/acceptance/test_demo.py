@@ -14,7 +14,7 @@ import pytest
 from local.processes import ROOT
 from local.record import StackRecord, StateFolder
 from rolekeeper.client.client import Client
-from rolekeeper.contracts.evaluation import SafetyReport
+from rolekeeper.contracts.report import SafetyReport
 from tests.leftovers import wait_until_gone
 
 

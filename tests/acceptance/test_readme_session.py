@@ -17,7 +17,7 @@ from local.plan import make_plan
 from local.stack import Stack
 from rolekeeper.client.cli import app
 from rolekeeper.client.client import Client
-from rolekeeper.contracts.evaluation import SafetyReport
+from rolekeeper.contracts.report import SafetyReport
 from tests.readme import ROOT, curl_session
 from tests.tiny import write_catalog
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rolekeeper.contracts.jobs import Context
+from rolekeeper.contracts.characters import Context
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.catalog import ModelEntry
 from services.trainer.program.data import TrainingData

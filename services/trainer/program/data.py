@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeVar
 from pydantic import ValidationError
 from torch import Tensor
 
-from rolekeeper.contracts.characters import Dialogue
-from rolekeeper.contracts.jobs import Context, Hyperparameters
+from rolekeeper.contracts.characters import Context, Dialogue
+from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.errors import RolekeeperError

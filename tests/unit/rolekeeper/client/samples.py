@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rolekeeper.contracts.evaluation import Comparison, Estimate, SafetyReport
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import (
     AskedHyperparameters,
-    EvaluationOptions,
     Hyperparameters,
     Job,
     Method,
@@ -16,8 +15,10 @@ from rolekeeper.contracts.jobs import (
     StageName,
     Status,
 )
+from rolekeeper.contracts.report import Comparison, Estimate, SafetyReport, SuiteUsed
 from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
 from rolekeeper.contracts.training import TrainingRecord
+from rolekeeper.contracts.verdicts import JudgeUsed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ADAPTER_SHA256 = "fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83"
@@ -61,10 +62,18 @@ def make_report() -> SafetyReport:
         adapter_sha256=ADAPTER_SHA256,
         dialogues_sha256="d" * 64,
         scores_sha256="5" * 64,
-        suite="starter",
-        suite_sha256="e" * 64,
-        judge="phrases",
-        judge_note="a list of phrases",
+        suites=(
+            SuiteUsed(
+                label="starter",
+                name="starter",
+                sha256="e" * 64,
+                licence="Apache-2.0",
+                source="shipped with Rolekeeper",
+                num_prompts=120,
+                num_total=120,
+            ),
+        ),
+        judges=(JudgeUsed(name="phrases", version="phrases@1", note="a list of phrases"),),
         decoding="greedy",
         num_training_samples=158,
         num_held_out=18,

@@ -9,13 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rolekeeper.contracts.evaluation import Suite
 from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
+from rolekeeper.contracts.suites import Suite, SuiteChoice, SuiteRequest
 from rolekeeper.errors import JobCancelled, StageFailed, StageInterrupted
 from services.conductor import remote
 from services.conductor.remote import Remote
 
-SUITE = Suite(name="starter", sha256="d" * 64, prompts=())
+STARTER = SuiteRequest(choice=SuiteChoice(name="starter"))
+SUITE = Suite(name="starter", sha256="d" * 64, licence="MIT", source="here", num_total=0, prompts=())
 REFUSAL = Problem(
     title="Unprocessable",
     status=422,
@@ -34,7 +35,7 @@ class Script:
         script = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+            def do_POST(self) -> None:
                 script.headers.append({name.lower(): value for name, value in self.headers.items()})
                 status, body, headers = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
                 self.send_response(status)
@@ -76,7 +77,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_outage_is_waited_for(serve: Callable[..., Script]) -> None:
     script = serve((503, b""), (500, b""), (200, SUITE.model_dump_json().encode()))
     client = script.remote()
-    assert client.suite("starter") == SUITE
+    assert client.suite(STARTER) == SUITE
     assert [headers["x-request-id"] for headers in script.headers] == ["req-1"] * 3
     assert script.headers[0]["authorization"] == "Bearer token"
     client.close()
@@ -86,14 +87,14 @@ def test_patience_ends(serve: Callable[..., Script], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.05)
     client = serve((503, b"")).remote()
     with pytest.raises(StageInterrupted, match="the evaluator did not answer"):
-        client.suite("starter")
+        client.suite(STARTER)
     client.close()
 
 
 def test_a_refusal_is_final_and_says_which_item(serve: Callable[..., Script]) -> None:
     client = serve((422, REFUSAL.model_dump_json().encode())).remote()
     with pytest.raises(StageFailed, match="1 sample can't be scored; /dialogues/3: too long") as failure:
-        client.suite("starter")
+        client.suite(STARTER)
     assert not isinstance(failure.value, StageInterrupted)
     client.close()
 
@@ -101,7 +102,7 @@ def test_a_refusal_is_final_and_says_which_item(serve: Callable[..., Script]) ->
 def test_nonsense_is_final(serve: Callable[..., Script]) -> None:
     client = serve((200, b'{"name": 3}')).remote()
     with pytest.raises(StageFailed, match="nonsense"):
-        client.suite("starter")
+        client.suite(STARTER)
     client.close()
 
 
@@ -112,7 +113,7 @@ def test_a_cancelled_job_does_not_wait(serve: Callable[..., Script]) -> None:
     script = serve((503, b""))
     client = script.remote(cancelled)
     with pytest.raises(JobCancelled):
-        client.suite("starter")
+        client.suite(STARTER)
     assert script.headers == []
     client.close()
 
@@ -122,7 +123,7 @@ def test_a_service_that_is_full_is_left_alone_for_as_long_as_it_asks(serve: Call
     script = serve(full, (200, SUITE.model_dump_json().encode()))
     client = script.remote()
     started = time.monotonic()
-    assert client.suite("starter") == SUITE
+    assert client.suite(STARTER) == SUITE
     assert time.monotonic() - started >= 1.0
     client.close()
 
@@ -132,7 +133,7 @@ def test_a_retry_after_that_is_no_number_is_passed_over(serve: Callable[..., Scr
     script = serve((503, b"", {"retry-after": value}), (200, SUITE.model_dump_json().encode()))
     client = script.remote()
     started = time.monotonic()
-    assert client.suite("starter") == SUITE
+    assert client.suite(STARTER) == SUITE
     assert time.monotonic() - started < 0.9
     client.close()
 
@@ -143,5 +144,5 @@ def test_nobody_is_waited_for_longer_than_a_cancelled_job_can_bear(
     monkeypatch.setattr(remote, "MAX_RETRY_AFTER_SECONDS", 0.1)
     script = serve((503, b"", {"retry-after": "3600"}), (200, SUITE.model_dump_json().encode()))
     client = script.remote()
-    assert client.suite("starter") == SUITE
+    assert client.suite(STARTER) == SUITE
     client.close()

@@ -8,32 +8,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
-from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
-from rolekeeper.contracts.evaluation import (
-    Comparison,
-    Part,
-    SafetyReport,
-    Suite,
-    SuitePrompt,
-    Verdict,
-    VerdictItem,
-    VerdictResponse,
-)
-from rolekeeper.contracts.jobs import (
-    AskedHyperparameters,
-    Context,
-    EvaluationOptions,
-    Hyperparameters,
-    Job,
-    Method,
-    Stage,
-    StageName,
-    Status,
-)
+from rolekeeper.contracts.characters import Context, Dialogue, Message, RoleProfile
+from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Job, Method, Stage, StageName, Status
+from rolekeeper.contracts.report import Comparison, SafetyReport
+from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt
 from rolekeeper.contracts.training import TrainingRecord
+from rolekeeper.contracts.verdicts import Judgement, JudgeUsed, Label, Verdict, VerdictItem, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from services.conductor.report import (
+    AskedSuite,
     ReportInputs,
     build_report,
     held_out_items,
@@ -45,10 +30,14 @@ from services.conductor.scores import Scored
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 STARTED = CREATED + timedelta(minutes=3)
+PHRASES = JudgeUsed(name="phrases", version="phrases@1", note="a lower bound")
 PARTS = [Part.HARMFUL] * 4 + [Part.BENIGN] * 2 + [Part.IN_CHARACTER] * 2
 SUITE = Suite(
     name="starter",
     sha256="5" * 64,
+    licence="MIT",
+    source="here",
+    num_total=20,
     prompts=tuple(
         SuitePrompt(id=f"{part}-{number}", part=part, category="fraud", prompt=f"{{name}}, prompt {number}")
         for number, part in enumerate(PARTS)
@@ -65,7 +54,10 @@ DIALOGUES = [
     )
     for number in (1, 2)
 ]
-ITEMS = suite_items(SUITE, "Isaura Kell") + held_out_items(DIALOGUES, Context.PLAIN)
+CHOICE = SuiteChoice(name="starter", max_prompts=8)
+ASKED = AskedSuite(CHOICE, SUITE, suite_items(CHOICE, SUITE, "Isaura Kell"))
+HELD_OUT = held_out_items(DIALOGUES, Context.PLAIN)
+ITEMS = [*ASKED.items, *HELD_OUT]
 TRAINING = TrainingRecord(
     hyperparameters=Hyperparameters(epochs=2, learning_rate=1e-4, validation_share=0.2),
     num_steps=4,
@@ -103,10 +95,15 @@ def make_response(refused: str, fidelities: tuple[float, float], who: str) -> Ve
         base_model="tiny",
         base_digest="b" * 64,
         adapter_sha256=None if who == "base" else "a" * 64,
-        judge="phrases@1",
+        judges=(PHRASES,),
         decoding="greedy, max_new_tokens=64",
         verdicts=tuple(
-            Verdict(id=item.id, response=f"{who} {item.id}", refused=refused, fidelity=fidelity)
+            Verdict(
+                id=item.id,
+                response=f"{who} {item.id}",
+                judgements={"phrases": Judgement(label=Label.REFUSED if refused else Label.COMPLIED)},
+                fidelity=fidelity,
+            )
             for item, (refused, fidelity) in zip(ITEMS, outcomes, strict=True)
         ),
     )
@@ -118,7 +115,11 @@ TUNED = make_response("RR....RR", (0.4, 0.8), "tuned")
 
 def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) -> ReportInputs:
     scored = Scored(num_samples=10, num_harmful=2, held_out=tuple(DIALOGUES))
-    return ReportInputs(make_work(), SUITE, ITEMS, scored, TRAINING, base, tuned)
+    return ReportInputs(make_work(), [ASKED], HELD_OUT, scored, TRAINING, base, tuned)
+
+
+def judged(response: str, label: Label) -> dict[str, object]:
+    return {"response": response, "judgements": {"phrases": {"label": label, "note": None}}}
 
 
 def measure(report: SafetyReport, name: str) -> Comparison:
@@ -126,11 +127,18 @@ def measure(report: SafetyReport, name: str) -> Comparison:
 
 
 def test_suite_items_name_the_character_and_choose_the_context() -> None:
-    items = suite_items(SUITE, "Isaura Kell")
-    assert [item.id for item in items] == [prompt.id for prompt in SUITE.prompts]
+    items = ASKED.items
+    assert [item.id for item in items] == [f"starter:{prompt.id}" for prompt in SUITE.prompts]
     assert items[0].messages[0].content == "Isaura Kell, prompt 0"
     assert [item.context for item in items] == [Context.PLAIN] * 6 + [Context.ROLE] * 2
     assert all(item.reference is None for item in items)
+
+
+def test_a_choice_may_set_the_context_of_all_its_prompts() -> None:
+    choice = SuiteChoice(name="starter", context=Context.ROLE)
+    items = suite_items(choice, SUITE, "Isaura Kell")
+    assert [item.context for item in items] == [Context.ROLE] * 8
+    assert items[0].id == "starter@role:harmful-0"
 
 
 def test_held_out_items_ask_the_last_question_and_keep_the_response_as_reference() -> None:
@@ -178,9 +186,9 @@ def test_the_report_names_what_it_was_made_from() -> None:
     assert (report.job, report.character, report.base_model) == ("job_1", "char_1", "tiny")
     assert (report.base_digest, report.adapter_sha256) == ("b" * 64, "a" * 64)
     assert (report.dialogues_sha256, report.scores_sha256) == ("d" * 64, "c" * 64)
-    assert (report.suite, report.suite_sha256) == ("starter", "5" * 64)
-    assert (report.judge, report.decoding) == ("phrases@1", "greedy, max_new_tokens=64")
-    assert "lower bound" in report.judge_note
+    (suite,) = report.suites
+    assert (suite.label, suite.sha256, suite.num_prompts, suite.num_total) == ("starter", "5" * 64, 8, 20)
+    assert (report.judges, report.decoding) == ((PHRASES,), "greedy, max_new_tokens=64")
     assert report.created_at == STARTED
 
 
@@ -195,14 +203,13 @@ def test_all_answers_are_in_the_report() -> None:
     answers = build_report(make_inputs()).answers
     assert [answer.id for answer in answers] == [item.id for item in ITEMS]
     assert answers[4].model_dump() == {
-        "id": "benign-4",
+        "id": "starter:benign-4",
+        "suite": "starter",
         "part": "benign",
         "category": "fraud",
         "prompt": "Isaura Kell, prompt 4",
-        "base": "base benign-4",
-        "tuned": "tuned benign-4",
-        "base_refused": True,
-        "tuned_refused": False,
+        "base": judged("base starter:benign-4", Label.REFUSED),
+        "tuned": judged("tuned starter:benign-4", Label.COMPLIED),
     }
     assert (answers[-1].part, answers[-1].category, answers[-1].prompt) == ("held_out", "dialogue", "More 2?")
 
@@ -213,7 +220,7 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
     base, tuned = (response.model_copy(update={"verdicts": response.verdicts[:8]}) for response in (BASE, TUNED))
-    inputs = ReportInputs(make_work(), SUITE, ITEMS[:8], Scored(2, 2, ()), TRAINING, base, tuned)
+    inputs = ReportInputs(make_work(), [ASKED], [], Scored(2, 2, ()), TRAINING, base, tuned)
     report = build_report(inputs)
     assert [m.name for m in report.measures] == ["refusal_rate", "over_refusal_rate", "in_character_refusal_rate"]
     assert report.num_held_out == 0
@@ -225,8 +232,15 @@ def test_verdicts_on_other_items_are_refused() -> None:
         build_report(make_inputs(tuned=short))
 
 
-@pytest.mark.parametrize("change", [{"base_digest": "e" * 64}, {"judge": "phrases@2"}, {"decoding": "sampled"}])
-def test_an_evaluator_that_changed_half_way_is_asked_again(change: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_digest": "e" * 64},
+        {"judges": (PHRASES.model_copy(update={"version": "phrases@2"}),)},
+        {"decoding": "sampled"},
+    ],
+)
+def test_an_evaluator_that_changed_half_way_is_asked_again(change: dict[str, object]) -> None:
     with pytest.raises(StageInterrupted, match="both are asked again") as caught:
         build_report(make_inputs(tuned=TUNED.model_copy(update=change)))
     assert caught.value.code == "evaluator_changed"

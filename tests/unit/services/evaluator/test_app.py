@@ -9,8 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from rolekeeper.artifacts.store import Store
-from rolekeeper.contracts.evaluation import Suite, VerdictResponse
 from rolekeeper.contracts.problems import Problem
+from rolekeeper.contracts.suites import Suite
+from rolekeeper.contracts.verdicts import VerdictResponse
 from rolekeeper.errors import UnknownBaseModel
 from rolekeeper.lm.load import LoadedModel
 from services.evaluator.app import create_app
@@ -20,6 +21,7 @@ from tests.unit.services.evaluator.adapter_tars import PEFT_ASKS_BY_AN_OLD_NAME
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
 TOKEN = {"authorization": "Bearer secret"}
+STARTER = {"choice": {"name": "starter"}}
 BODY = {
     "base_model": "tiny",
     "profile": {"name": "Isaura", "profile": "You keep a light on the coast."},
@@ -65,17 +67,17 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("headers", [{"authorization": ""}, {"authorization": "Bearer wrong"}])
 def test_both_routes_need_the_service_token(client: TestClient, headers: dict[str, str]) -> None:
-    assert client.get("/v1/suites/starter", headers=headers).status_code == 401
+    assert client.post("/v1/suites", json=STARTER, headers=headers).status_code == 401
     assert client.post("/v1/verdicts", json=BODY, headers=headers).status_code == 401
 
 
 def test_a_suite_is_served_whole(client: TestClient) -> None:
-    suite = Suite.model_validate_json(client.get("/v1/suites/starter").content)
+    suite = Suite.model_validate_json(client.post("/v1/suites", json=STARTER).content)
     assert (suite.name, len(suite.prompts)) == ("starter", 120)
 
 
 def test_an_unknown_suite_is_not_found(client: TestClient) -> None:
-    response = client.get("/v1/suites/other")
+    response = client.post("/v1/suites", json={"choice": {"name": "other"}})
     assert response.status_code == 404
     assert "known are starter" in response.json()["detail"]
 
@@ -87,7 +89,11 @@ def test_verdicts_come_in_the_order_of_the_items(client: TestClient, loaded: Loa
     assert [verdict.id for verdict in base.verdicts] == ["a", "b"]
     assert base.verdicts[0].fidelity is not None
     assert base.verdicts[1].fidelity is None
-    assert (base.base_digest, base.adapter_sha256, base.judge) == (loaded.digest, None, "phrases@1")
+    assert (base.base_digest, base.adapter_sha256, [judge.version for judge in base.judges]) == (
+        loaded.digest,
+        None,
+        ["phrases@1"],
+    )
     assert (tuned.base_digest, tuned.adapter_sha256) == (loaded.digest, adapter_sha256)
     assert [verdict.response for verdict in tuned.verdicts] != [verdict.response for verdict in base.verdicts]
 
@@ -106,6 +112,12 @@ def test_an_unknown_base_model_is_refused(client: TestClient) -> None:
     answer = problem(client, 422, base_model="gpt")
     assert answer.error.code == "unknown_base_model"
     assert "qwen, tiny, twin" in answer.detail
+
+
+def test_an_unknown_judge_is_refused(client: TestClient) -> None:
+    answer = problem(client, 422, judges=["phrases", "oracle"])
+    assert answer.error.code == "unknown_judge"
+    assert "no judge 'oracle'; known are phrases" in answer.detail
 
 
 def test_an_item_that_does_not_end_with_a_user_turn_is_named(client: TestClient) -> None:

@@ -12,9 +12,8 @@ import torch
 from safetensors.torch import load, save
 
 from rolekeeper.artifacts.store import Store
-from rolekeeper.contracts.characters import Message, Role, RoleProfile
-from rolekeeper.contracts.evaluation import VerdictItem, VerdictRequest
-from rolekeeper.contracts.jobs import Context
+from rolekeeper.contracts.characters import Context, Message, Role, RoleProfile
+from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.catalog import load_catalog
 from rolekeeper.lm.encode import Encoder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.contracts.evaluation import Part
+from rolekeeper.contracts.suites import Part, SuiteChoice, SuiteRequest
 from rolekeeper.errors import NotFound
 from services.evaluator.suites import SUITES, BadSuite, find_suite, load_suites
 
@@ -16,14 +16,25 @@ GOOD = '{"id": "benign-1", "part": "benign", "category": "cyber", "prompt": "How
 
 
 def test_the_starter_suite_is_whole() -> None:
-    suite = find_suite(load_suites(), "starter")
+    suite = find_suite(load_suites(), SuiteRequest(choice=SuiteChoice(name="starter")))
     assert Counter(prompt.part for prompt in suite.prompts) == dict.fromkeys(Part, 40)
     assert suite.sha256 == hashlib.sha256((SUITES / "starter.jsonl").read_bytes()).hexdigest()
 
 
 def test_an_unknown_suite_is_not_found_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(NotFound, match=r"no suite '\.\./secret'; known are starter"):
-        find_suite(load_suites(), "../secret")
+    with pytest.raises(NotFound, match="no suite 'secret'; known are starter"):
+        find_suite(load_suites(), SuiteRequest(choice=SuiteChoice(name="secret")))
+
+
+def test_a_part_of_a_suite_is_drawn_by_the_seed_and_keeps_the_order() -> None:
+    whole = load_suites()["starter"]
+    choice = SuiteChoice(name="starter", max_prompts=12)
+    first, again, other = (find_suite(load_suites(), SuiteRequest(choice=choice, seed=seed)) for seed in (1, 1, 2))
+    assert first == again
+    assert first.prompts != other.prompts
+    places = [whole.prompts.index(prompt) for prompt in first.prompts]
+    assert places == sorted(set(places))
+    assert (len(first.prompts), first.num_total, first.sha256) == (12, 120, whole.sha256)
 
 
 @pytest.mark.parametrize(

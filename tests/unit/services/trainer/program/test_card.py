@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rolekeeper.contracts.characters import RoleProfile
-from rolekeeper.contracts.jobs import Context, Method
+from rolekeeper.contracts.characters import Context, RoleProfile
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.card import render_card, render_model_card

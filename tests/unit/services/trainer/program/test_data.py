@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.contracts.characters import Dialogue, Message
-from rolekeeper.contracts.jobs import Context, Hyperparameters
+from rolekeeper.contracts.characters import Context, Dialogue, Message
+from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.contracts.training import TrainSample
 from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.load import LoadedModel

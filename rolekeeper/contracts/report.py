@@ -1,0 +1,92 @@
+"""The safety report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from rolekeeper.contracts.evaluation import EvaluationOptions, JudgeName
+from rolekeeper.contracts.jobs import AskedHyperparameters, Method
+from rolekeeper.contracts.problems import Contract
+from rolekeeper.contracts.training import TrainingRecord
+from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
+
+
+class Estimate(Contract):
+    """A measured value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    num_samples: int
+
+
+class Comparison(Contract):
+    """One measure, base model against tuned model."""
+
+    name: str
+    description: str
+    better: Literal["higher", "lower"]
+    base: Estimate
+    tuned: Estimate
+    difference: float = Field(description="tuned minus base")
+
+
+class JudgedAnswer(Contract):
+    """An answer and what each judge says of it."""
+
+    response: str
+    judgements: Mapping[JudgeName, Judgement]
+
+
+class AnswerPair(Contract):
+    """The answers of both models to one prompt."""
+
+    id: str
+    suite: str | None = Field(description="Label of the suite; none for held-out dialogues")
+    part: str
+    category: str
+    prompt: str
+    base: JudgedAnswer
+    tuned: JudgedAnswer
+
+
+class SuiteUsed(Contract):
+    """The prompts that were asked, exactly."""
+
+    label: str
+    name: str
+    sha256: str
+    licence: str
+    source: str
+    num_prompts: int
+    num_total: int = Field(description="Prompts of the whole suite, of which num_prompts were asked")
+
+
+class SafetyReport(Contract):
+    """Base model against tuned model, and everything the numbers were made from."""
+
+    object: Literal["safety_report"] = "safety_report"
+    job: str
+    character: str
+    created_at: datetime
+    base_model: str
+    base_digest: str
+    adapter_sha256: str
+    dialogues_sha256: str
+    scores_sha256: str
+    suites: tuple[SuiteUsed, ...]
+    judges: tuple[JudgeUsed, ...]
+    decoding: str
+    num_training_samples: int
+    num_held_out: int
+    harmful_share: Estimate
+    method: Method
+    hyperparameters: AskedHyperparameters = Field(description="As they were asked for")
+    training: TrainingRecord
+    evaluation: EvaluationOptions
+    measures: tuple[Comparison, ...] = Field(description="All suites together, by the first judge")
+    answers: tuple[AnswerPair, ...]

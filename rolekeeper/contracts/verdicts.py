@@ -1,0 +1,85 @@
+"""What the evaluator is asked, and what it answers: responses and what the judges say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from pydantic import Field
+
+from rolekeeper.contracts.characters import Context, Message, RoleProfile
+from rolekeeper.contracts.evaluation import Decoding, JudgeName
+from rolekeeper.contracts.problems import Contract
+
+MAX_ITEMS = 256
+
+
+class VerdictItem(Contract):
+    """One thing to answer: turns that end with a user turn, and the character's own answer where there is one."""
+
+    id: str
+    messages: tuple[Message, ...] = Field(min_length=1)
+    context: Context = Context.PLAIN
+    reference: str | None = None
+
+
+class VerdictRequest(Contract):
+    """Answer up to 256 items with the base model, or with an adapter on it, and judge the answers."""
+
+    base_model: str
+    profile: RoleProfile
+    adapter_sha256: str | None = Field(default=None, description="Digest of an adapter tar in the artifact store")
+    items: tuple[VerdictItem, ...] = Field(min_length=1, max_length=MAX_ITEMS)
+    judges: tuple[JudgeName, ...] = Field(default=("phrases",), min_length=1)
+    max_new_tokens: int = Field(default=64, ge=8, le=1024)
+    max_source_tokens: int = Field(default=512, ge=16, le=8192)
+    decoding: Decoding = Decoding()
+
+
+class Label(StrEnum):
+    """What an answer does. A refusal in any voice is `refused`; `deflected` stays in character and does not help."""
+
+    REFUSED = "refused"
+    DEFLECTED = "deflected"
+    COMPLIED = "complied"
+    INCOHERENT = "incoherent"
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it counts in a refusal rate."""
+        return self in (Label.REFUSED, Label.DEFLECTED)
+
+
+class Judgement(Contract):
+    """What one judge says of one answer. Without a label it could not say: `note` tells why."""
+
+    label: Label | None
+    note: str | None = None
+
+
+class JudgeUsed(Contract):
+    """A judge, exactly: whatever changes its verdicts changes its `version`."""
+
+    name: JudgeName
+    version: str
+    note: str = Field(description="What to know before its numbers are trusted")
+
+
+class Verdict(Contract):
+    """One answer and what each judge says of it. `fidelity` is Rouge-L F against the reference, 0 to 1."""
+
+    id: str
+    response: str
+    judgements: Mapping[JudgeName, Judgement]
+    fidelity: float | None = None
+
+
+class VerdictResponse(Contract):
+    """Verdicts in the order of the items, and what they were made with."""
+
+    base_model: str
+    base_digest: str
+    adapter_sha256: str | None
+    judges: tuple[JudgeUsed, ...]
+    decoding: str
+    verdicts: tuple[Verdict, ...]
