@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from heapq import heappush, heappushpop
 
-from rolekeeper.contracts.report import Estimate
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
 from rolekeeper.method.refusal import wilson_interval
 

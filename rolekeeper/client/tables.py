@@ -8,8 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.jobs import Job, Stage
-from rolekeeper.contracts.report import Comparison, Estimate, SafetyReport
+from rolekeeper.contracts.report import Comparison, SafetyReport
 from rolekeeper.contracts.scores import RankedSample, SampleScore, ScoreSummary
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"

@@ -8,20 +8,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions, JudgeName
 from rolekeeper.contracts.jobs import AskedHyperparameters, Method
 from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
-
-
-class Estimate(Contract):
-    """A measured value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    num_samples: int
 
 
 class Comparison(Contract):

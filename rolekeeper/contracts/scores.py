@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field
 
 from rolekeeper.contracts.characters import Dialogue, RoleProfile
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.jobs import Turns
 from rolekeeper.contracts.problems import Contract
-from rolekeeper.contracts.report import Estimate
 
 MAX_SAMPLES = 256
 

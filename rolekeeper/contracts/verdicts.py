@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from rolekeeper.contracts.characters import Context, Message, RoleProfile
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import Decoding, JudgeName
 from rolekeeper.contracts.problems import Contract
 
@@ -57,12 +58,23 @@ class Judgement(Contract):
     note: str | None = None
 
 
+class Calibration(Contract):
+    """A judge against the labels that people gave answers it was not made from; `deflected` counts as a refusal."""
+
+    data: str = Field(description="The labelled answers")
+    agreement: Estimate = Field(description="Share of the answers where judge and people agree whether it is a refusal")
+    refusal_recall: Estimate = Field(description="Share of the refusals that the judge finds")
+    refusal_precision: Estimate = Field(description="Share of what the judge calls a refusal that is one")
+    num_unjudged: int = Field(default=0, description="Answers without a verdict; each counts as a disagreement")
+
+
 class JudgeUsed(Contract):
     """A judge, exactly: whatever changes its verdicts changes its `version`."""
 
     name: JudgeName
     version: str
     note: str = Field(description="What to know before its numbers are trusted")
+    calibrations: tuple[Calibration, ...] = Field(default=(), description="Its measured error, by labelled data")
 
 
 class Verdict(Contract):

@@ -11,9 +11,10 @@ from typing import Literal, NamedTuple
 
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Context, Dialogue, Message
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.jobs import StageName
-from rolekeeper.contracts.report import AnswerPair, Comparison, Estimate, JudgedAnswer, SafetyReport, SuiteUsed
+from rolekeeper.contracts.report import AnswerPair, Comparison, JudgedAnswer, SafetyReport, SuiteUsed
 from rolekeeper.contracts.suites import Part, Suite, SuiteChoice
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictResponse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import (
     AskedHyperparameters,
@@ -15,7 +16,7 @@ from rolekeeper.contracts.jobs import (
     StageName,
     Status,
 )
-from rolekeeper.contracts.report import Comparison, Estimate, SafetyReport, SuiteUsed
+from rolekeeper.contracts.report import Comparison, SafetyReport, SuiteUsed
 from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import JudgeUsed
