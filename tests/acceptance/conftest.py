@@ -40,13 +40,13 @@ class Platform:
         self.client = client
         self._character = character
 
-    def submit(self) -> Job:
-        """Start the job that is always the same."""
+    def submit(self, hyperparameters: Hyperparameters = HYPERPARAMETERS) -> Job:
+        """Start the job that is always the same, but for these hyperparameters."""
         return self.client.create_job(
             JobCreate(
                 character=self._character,
                 base_model="tiny",
-                hyperparameters=HYPERPARAMETERS,
+                hyperparameters=hyperparameters,
                 evaluation=EvaluationOptions(max_new_tokens=16),
             )
         )

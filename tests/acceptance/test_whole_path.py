@@ -12,27 +12,29 @@ import httpx
 
 from local.plan import HTTP_PROCESSES, WORKERS
 from rolekeeper.client.client import Client
-from rolekeeper.contracts.jobs import Job, Status
+from rolekeeper.contracts.jobs import Hyperparameters, Job, Status
 from tests.acceptance.conftest import Platform
 
 # Run where nothing of ours can be imported by chance; what it prints is the largest difference of the logits.
-PEFT_ALONE = """
+ALONE = """
 import sys
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base_folder, adapter_folder = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(base_folder)
+base_folder, tuned_folder = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained({tokenizer})
 ids = tokenizer("Who keeps the light tonight?", return_tensors="pt").input_ids
 model = AutoModelForCausalLM.from_pretrained(base_folder)
 with torch.no_grad():
     base = model(ids).logits
-    tuned = PeftModel.from_pretrained(model, adapter_folder)(ids).logits
+    tuned = {tuned}(ids).logits
 ours = [name for name in sys.modules if name.split(".")[0] in ("rolekeeper", "services", "gateway", "local")]
 assert not ours, ours
 print(float((tuned - base).abs().max()))
 """
+PEFT_ALONE = ALONE.format(tokenizer="base_folder", tuned="PeftModel.from_pretrained(model, tuned_folder)")
+TRANSFORMERS_ALONE = ALONE.format(tokenizer="tuned_folder", tuned="AutoModelForCausalLM.from_pretrained(tuned_folder)")
 
 
 def test_the_job_succeeds_with_a_report_about_its_adapter(undisturbed: Job, client: Client, tmp_path: Path) -> None:
@@ -62,20 +64,38 @@ def test_events_tell_the_story_in_order(undisturbed: Job, client: Client) -> Non
     assert [event.id for event in events] == sorted({event.id for event in events})
 
 
-def test_plain_peft_loads_the_adapter(undisturbed: Job, client: Client, tiny_model: Path, tmp_path: Path) -> None:
-    with tarfile.open(client.download_adapter(undisturbed.id, tmp_path)) as tar:
-        tar.extractall(tmp_path / "tar", filter="data")
-    (config,) = (tmp_path / "tar").rglob("adapter_config.json")
+def largest_difference(code: str, base: Path, tuned_tar: Path, folder: Path) -> float:
+    """Unpack what training made, and run code that knows nothing of ours on it and the base model."""
+    with tarfile.open(tuned_tar) as tar:
+        tar.extractall(folder, filter="data")
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PEFT_ALONE, str(tiny_model), str(config.parent)],
-        cwd=tmp_path,
+        [sys.executable, "-I", "-c", code, str(base), str(folder)],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) > 1e-3
+    return float(done.stdout)
+
+
+def test_plain_peft_loads_the_adapter(undisturbed: Job, client: Client, tiny_model: Path, tmp_path: Path) -> None:
+    adapter = client.download_adapter(undisturbed.id, tmp_path)
+    assert largest_difference(PEFT_ALONE, tiny_model, adapter, tmp_path / "adapter") > 1e-3
+
+
+def test_a_model_whose_every_weight_is_trained_goes_the_whole_path(
+    platform: Platform, client: Client, tiny_model: Path, tmp_path: Path
+) -> None:
+    job = platform.wait_end(platform.submit(Hyperparameters(training="full", epochs=2, learning_rate=1e-3)).id)
+    assert job.status == Status.SUCCEEDED, job.error
+    report = client.report(job.id)
+    model = client.download_adapter(job.id, tmp_path)
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == report.adapter_sha256 == job.adapter_sha256
+    assert report.training.hyperparameters.training == "full"
+    assert any(pair.base.response != pair.tuned.response for pair in report.answers)
+    assert largest_difference(TRANSFORMERS_ALONE, tiny_model, model, tmp_path / "model") > 1e-3
 
 
 def test_the_request_id_is_in_the_logs_of_every_process(platform: Platform) -> None:
