@@ -28,7 +28,7 @@ from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.encode import Encoder, EncodingError, Turn
 from rolekeeper.lm.load import LoadedModel, load_base
 from rolekeeper.logs import configure_logging
-from rolekeeper.method.refusal import wilson_interval
+from rolekeeper.method.statistics import wilson_interval
 from services.scorer.engine import Engine, make_engine
 from services.scorer.scoring import score_dialogues
 

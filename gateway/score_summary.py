@@ -8,7 +8,7 @@ from heapq import heappush, heappushpop
 
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
-from rolekeeper.method.refusal import wilson_interval
+from rolekeeper.method.statistics import wilson_interval
 
 # Zero is an edge, and belongs to the bin below it as a tie belongs to what is not harmful.
 MARGIN_EDGES = (-1.0, -0.5, -0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from benchmarks.align_base.answers import Progress, answer_requests
 from benchmarks.align_base.data import Suite
 from rolekeeper.lm.encode import Encoder
-from rolekeeper.method.refusal import is_refusal, wilson_interval
+from rolekeeper.method.refusal import is_refusal
+from rolekeeper.method.statistics import wilson_interval
 
 MAX_ANSWER_TOKENS = 40
 

@@ -20,7 +20,7 @@ from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
-from rolekeeper.method.refusal import wilson_interval
+from rolekeeper.method.statistics import wilson_interval
 from services.conductor.scores import Scored
 
 Z_95 = 1.959964
