@@ -90,7 +90,13 @@ class Method(Contract):
 
     @model_validator(mode="after")
     def _options_need_an_anchor(self) -> Method:
-        holds_samples = self.anchors_samples and self.kl_weight > 0
+        is_limited = self.options.kl_limit is not None
+        holds_samples = self.anchors_samples and (self.kl_weight > 0 or is_limited)
+        if is_limited and not holds_samples and self.options.anchors == "harmful":
+            raise ValueError(
+                f"options.kl_limit needs an anchor: {self.name} has none; set options.anchors to prompts, or leave "
+                "kl_limit out"
+            )
         if self.options.weigh_tokens != "equal" and not holds_samples:
             raise ValueError(
                 f"options.weigh_tokens needs anchored samples: {self.name} with kl_weight {self.kl_weight:g} and "

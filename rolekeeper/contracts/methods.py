@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rolekeeper.contracts.problems import Contract
 
@@ -48,7 +48,16 @@ class MethodOptions(Contract):
         "prompts that come with Rolekeeper, or both. `prompts` and `both` go with every method",
     )
     anchor_weight: float = Field(default=0.5, gt=0, le=100, description="Weight of the KL term on the prompts' answers")
-    anchors_per_step: int = Field(default=8, ge=1, le=64, description="How many of the prompts each step takes")
+    anchors_per_step: int = Field(
+        default=8, ge=1, le=64, description="How many of the prompts each step takes; with kl_limit, of all anchored"
+    )
+    kl_limit: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Takes the place of kl_weight and anchor_weight: the mean KL to the base model, in nats per token, "
+        "that what is anchored may have. The loss is CE alone; a step that ends above is followed by a move back",
+    )
     surgery: bool = Field(
         default=False, description="Take from the gradient of CE what pulls against that of KL. Needs an anchor"
     )
@@ -58,3 +67,12 @@ class MethodOptions(Contract):
         "the unsafe prompt says it than the role prompt, none where it does not; the mean over a sample is 1",
     )
     rho: float = Field(default=2.0, ge=0, le=1000, description="Norm of the shift that vaccine trains under")
+
+    @model_validator(mode="after")
+    def _surgery_needs_a_loss_with_kl(self) -> Self:
+        if self.surgery and self.kl_limit is not None:
+            raise ValueError(
+                "options.surgery works on the KL in the loss, and options.kl_limit takes it out of there: leave one of "
+                "them out"
+            )
+        return self

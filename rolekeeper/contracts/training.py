@@ -63,6 +63,11 @@ class TrainingRecord(Contract):
         default=(),
         description="Loss of the validation dialogues after each epoch, nats per response token; empty without any",
     )
+    anchor_kl: float | None = Field(
+        default=None,
+        description="With options.kl_limit: mean KL to the base model after training, in nats per token, on what is "
+        "anchored, or on 256 of it",
+    )
 
 
 class TrainResult(Contract):

@@ -35,6 +35,7 @@ BOTH = MethodOptions(anchors="both", anchors_per_step=3)
 METHODS = {
     "anchors": (Method(options=BOTH), 100),
     "surgery": (Method(options=BOTH.model_copy(update={"surgery": True})), 100),
+    "limit": (Method(options=BOTH.model_copy(update={"kl_limit": 1e-3})), 100),
     # One sample in each micro-batch: what shifts it depends on the others in it.
     "vaccine": (Method(name="vaccine"), 64),
 }

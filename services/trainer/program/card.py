@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rolekeeper.contracts.characters import Context
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.catalog import ModelEntry
 from services.trainer.program.data import TrainingData
@@ -138,6 +139,14 @@ _SURGERY = """
 Of the gradient of cross-entropy, what pulled against that of the KL divergence was taken away
 (SafeGrad, arXiv 2508.07172)."""
 
+_LIMITED = """\
+By {name} on {num_samples} dialogues: cross-entropy on all of them. Where the {direction} KL divergence to
+the base model was above {limit} nats a token after a step, the weights went back towards it (SPAG). It was
+measured on a few at a time of {anchored}.
+What it was in the end is in `MANIFEST.json` (`anchor_kl`)."""
+
+_OWN_ANSWERS = "the base model's own answers to short prompts"
+
 _VALIDATION = """
 
 After each epoch, the loss of {num_held} more dialogues, which were not trained on, in nats per response token:
@@ -213,6 +222,8 @@ def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData, curve: Sequen
 def _how(spec: TrainSpec, data: TrainingData) -> str:
     method, num_samples = spec.method, len(data.training)
     options = method.options
+    if options.kl_limit is not None:
+        return _limited(method, data)
     more = "" if options.anchors == "harmful" else _PROMPTS.format(weight=options.anchor_weight)
     more += _WEIGHED_TOKENS if options.weigh_tokens == "margin" else ""
     more += _SURGERY if options.surgery else ""
@@ -226,6 +237,19 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
         subset=_SUBSETS[method.name].format(num_anchored=sum(data.harmful)),
     )
     return anchored + more
+
+
+def _limited(method: Method, data: TrainingData) -> str:
+    anchored = [_SUBSETS[method.name].format(num_anchored=sum(data.harmful))] if method.anchors_samples else []
+    told = _LIMITED.format(
+        name=_NAMES.get(method.name, "supervised fine-tuning"),
+        num_samples=len(data.training),
+        direction=method.kl_direction,
+        limit=method.options.kl_limit,
+        anchored=" and of ".join([*anchored, *([_OWN_ANSWERS] if data.anchors else [])]),
+    )
+    weighed = _WEIGHED_TOKENS if method.options.weigh_tokens == "margin" else ""
+    return told + _UNANCHORED.get(method.name, "") + weighed
 
 
 def _validation(spec: TrainSpec, data: TrainingData, curve: Sequence[float]) -> str:

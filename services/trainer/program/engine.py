@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -36,6 +36,9 @@ class Engine(Protocol):
 
     def step(self) -> StepInfo:
         """Clip the gradients, move the weights, and drop the gradients."""
+
+    def move(self, changes: Sequence[Tensor]) -> None:
+        """Add fp32 changes to the weights, in the order of `trained_weights`. No gradient, moment or step counts it."""
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a step changes, besides the number of steps."""
@@ -86,6 +89,13 @@ class TorchEngine:
             self._step += 1
         self._optimizer.zero_grad(set_to_none=True)
         return StepInfo(grad_norm, rate)
+
+    def move(self, changes: Sequence[Tensor]) -> None:
+        """Add fp32 changes to the weights, in the order of `trained_weights`. No gradient, moment or step counts it."""
+        with torch.no_grad():
+            for weight, change in zip(self._weights.values(), changes, strict=True):
+                weight.add_(change)
+        self._round()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a step changes, besides the number of steps: weights and both moments of AdamW."""

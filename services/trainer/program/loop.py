@@ -10,6 +10,7 @@ from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.checkpoint import Checkpoints
 from services.trainer.program.data import TrainingData, count_steps, global_batches
 from services.trainer.program.engine import Engine
+from services.trainer.program.limit import kl_limit_of
 from services.trainer.program.meter import Meter, Report
 from services.trainer.program.objectives.choose import objective_of
 from services.trainer.program.objectives.step import diverged
@@ -22,6 +23,8 @@ class Curves(NamedTuple):
 
     losses: tuple[float, ...]
     validation_losses: tuple[float, ...] = ()
+    anchor_kl: float | None = None
+    """After the training, where `kl_limit` holds it."""
 
 
 def train(
@@ -38,7 +41,7 @@ def train(
     """
     hyper = spec.hyperparameters
     # Before a checkpoint moves the weights: an objective may need the model as it was.
-    objective = objective_of(policy, data, spec)
+    objective, limit = objective_of(policy, data, spec), kl_limit_of(policy, data, spec)
     losses: list[float] = []
     validation = Validation(policy, data, spec)
     restored = checkpoints.restore()
@@ -56,6 +59,7 @@ def train(
         info = engine.step()
         if not math.isfinite(info.grad_norm):
             raise diverged("gradient", batch.step, batch.indices)
+        held = limit.hold(engine, batch.step, info.learning_rate) if limit else {}
         losses.append(step_loss.loss)
         seconds = time.monotonic() - started_at
         measured = validation.measure() if batch.ends_epoch else {}
@@ -70,6 +74,7 @@ def train(
             "tokens_per_second": round(step_loss.num_tokens / seconds, 1),
             **step_loss.more,
         }
-        meter.update(len(losses), {**metrics, **measured})
+        meter.update(len(losses), {**metrics, **held, **measured})
     validation.take_best()
-    return Curves(tuple(losses), tuple(validation.losses))
+    anchor_kl = limit.measure(engine.world, len(losses)) if limit else None
+    return Curves(tuple(losses), tuple(validation.losses), anchor_kl)

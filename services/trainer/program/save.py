@@ -240,7 +240,8 @@ def describe_training(spec: TrainSpec, curves: Curves) -> dict[str, Any]:
         "last_loss": losses[-1],
         "least_loss": min(losses),
     }
-    return content | ({"validation_losses": list(curves.validation_losses)} if curves.validation_losses else {})
+    more = {"validation_losses": list(curves.validation_losses), "anchor_kl": curves.anchor_kl}
+    return content | {name: value for name, value in more.items() if value not in ([], None)}
 
 
 def _publish_tar(folder: Path, work_dir: Path) -> Path:

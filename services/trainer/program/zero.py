@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import deepspeed
@@ -63,6 +63,14 @@ class ZeroEngine:
         if math.isfinite(grad_norm):
             self._step += 1
         return StepInfo(grad_norm, rate)
+
+    def move(self, changes: Sequence[Tensor]) -> None:
+        """Add the same fp32 changes in all processes, as TorchEngine does."""
+        with torch.no_grad():
+            for weight, change in zip(self._weights.values(), changes, strict=True):
+                value = safe_get_full_fp32_param(weight) + change
+                safe_set_full_fp32_param(weight, value)
+                weight.copy_(value)
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a step changes, besides the number of steps: weights and both moments of AdamW."""

@@ -18,7 +18,7 @@ def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objecti
     """Return what the steps of this run minimise."""
     method, max_tokens = spec.method, spec.max_batch_tokens
     term = kl_term(method)
-    anchors = [_anchors(policy, data, spec)] if data.anchors else []
+    anchors = [_anchors(policy, data, spec)] if data.anchors and method.options.kl_limit is None else []
     if method.options.surgery:
         safety = [_flagged(policy, data, term, max_tokens)] if term.weight else []
         task = _on_samples(policy, data, method, term._replace(weight=0.0), max_tokens)

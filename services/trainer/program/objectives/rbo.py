@@ -40,9 +40,10 @@ class KlTerm(NamedTuple):
 def kl_term(method: Method) -> KlTerm:
     """`sft` is `sarft` without the anchor; the controls differ from `sarft` in the samples that are anchored.
 
-    Where prompts are anchored instead, no sample is.
+    Where prompts are anchored instead, no sample is. Where the KL has a limit, the loss is CE alone.
     """
-    return KlTerm(method.kl_weight if method.anchors_samples else 0.0, KlDirection(method.kl_direction))
+    is_term = method.anchors_samples and method.options.kl_limit is None
+    return KlTerm(method.kl_weight if is_term else 0.0, KlDirection(method.kl_direction))
 
 
 class RboLoss:

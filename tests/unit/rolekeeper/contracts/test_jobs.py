@@ -44,6 +44,18 @@ def test_a_method_needs_the_files_of_a_choice_that_it_makes_use_of() -> None:
     assert Method().needed_files == ()
 
 
+def test_a_limit_on_the_kl_needs_an_anchor_and_a_loss_without_kl() -> None:
+    limited = {"options": {"kl_limit": 0.05}}
+    with pytest.raises(ValidationError, match=r"kl_limit needs an anchor: sft has none; set options\.anchors to"):
+        Method.model_validate({"name": "sft", **limited})
+    with pytest.raises(ValidationError, match="surgery works on the KL in the loss"):
+        MethodOptions(kl_limit=0.05, surgery=True)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        MethodOptions(kl_limit=0.0)
+    assert Method.model_validate({"kl_weight": 0.0, **limited}).options.kl_limit == 0.05
+    assert Method(name="vaccine", options=MethodOptions(kl_limit=0.05, anchors="both")).options.kl_limit == 0.05
+
+
 @pytest.mark.parametrize(
     "fields", [{"name": "sft"}, {"kl_weight": 0.0}, {"options": {"weigh_tokens": "margin", "anchors": "prompts"}}]
 )

@@ -103,6 +103,20 @@ def test_options_beyond_the_paper_are_said(tiny_folder: Path, loaded: LoadedMode
     assert "on the 4 of them" not in card
 
 
+def test_a_limit_on_the_kl_is_said(tiny_folder: Path, loaded: LoadedModel) -> None:
+    spec = make_spec(tiny_folder, method=Method(options=MethodOptions(kl_limit=0.05)))
+    data = load_data(spec, loaded)
+    card = render_card(spec, loaded.entry, data, "d1", None)
+    assert "By SaRFT (arXiv 2502.20968) on 10 dialogues: cross-entropy on all of them. Where the reverse KL" in card
+    assert "above 0.05 nats a token" in card
+    assert "on a few at a time of the 4 of them that are more likely" in card
+    assert "weighted" not in card
+    shifted = make_spec(tiny_folder, method=Method(name="vaccine", options=MethodOptions(kl_limit=1, anchors="both")))
+    card = render_card(shifted, loaded.entry, data._replace(anchors=data.samples[:1]), "d1", None)
+    assert "at a time of the base model's own answers to short prompts.\n" in card
+    assert "attention outputs\nwere shifted" in card
+
+
 def test_a_validation_curve_is_shown(tiny_folder: Path, loaded: LoadedModel) -> None:
     hyper = HYPERPARAMETERS.model_copy(update={"validation_share": 0.2})
     spec = make_spec(tiny_folder, hyperparameters=hyper)

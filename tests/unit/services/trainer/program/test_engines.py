@@ -84,6 +84,21 @@ def test_a_gradient_that_is_not_finite_changes_nothing(loaded: LoadedModel, make
         engine.close()
 
 
+def test_a_move_changes_the_weights_alone(loaded: LoadedModel, make: Make) -> None:
+    with fresh_adapter(loaded.model, HYPERPARAMETERS) as policy:
+        engine = make(policy)
+        take_steps(engine, policy, 1)
+        before = {name: tensor.clone() for name, tensor in engine.state().items()}
+        engine.move([torch.full_like(weight, 0.5 + place) for place, weight in enumerate(values(policy).values())])
+        after = engine.state()
+        for place, (name, weight) in enumerate(values(policy).items()):
+            torch.testing.assert_close(weight, before[f"weight.{name}"] + 0.5 + place)
+            assert torch.equal(after[f"weight.{name}"], weight)
+            assert torch.equal(after[f"exp_avg.{name}"], before[f"exp_avg.{name}"])
+            assert torch.equal(after[f"exp_avg_sq.{name}"], before[f"exp_avg_sq.{name}"])
+        engine.close()
+
+
 @pytest.mark.parametrize("second", ["torch", "zero"])
 def test_state_goes_on_where_either_engine_left_it(
     loaded: LoadedModel, make: Make, second: Literal["torch", "zero"], request: pytest.FixtureRequest

@@ -27,6 +27,8 @@ NAMES: tuple[MethodName, ...] = ("sarft", "sft", "seal", "seal_filter", "bi_sele
 METHODS = [Method(name=name, options=MethodOptions(selector_epochs=1)) for name in NAMES]
 ANCHORED = Method(options=MethodOptions(anchors="both", anchors_per_step=4, surgery=True))
 WEIGHTED = Method(options=MethodOptions(weigh_tokens="margin"))
+LIMITED = Method(options=MethodOptions(anchors="both", kl_limit=1e-3, weigh_tokens="margin"))
+OPTIONS = ["anchors and surgery", "token weights", "a limit on the KL"]
 
 
 class Stopped(Exception):
@@ -56,7 +58,7 @@ def run_and_stop_in_the_middle(spec: TrainSpec, resident: Resident) -> TrainResu
     return run_spec(spec, resident, lambda _progress: None)
 
 
-@pytest.mark.parametrize("method", [*METHODS, ANCHORED, WEIGHTED], ids=[*NAMES, "anchors and surgery", "token weights"])
+@pytest.mark.parametrize("method", [*METHODS, ANCHORED, WEIGHTED, LIMITED], ids=[*NAMES, *OPTIONS])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     tiny_folder: Path, tmp_path: Path, resident: Resident, method: Method
 ) -> None:
@@ -67,6 +69,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     with tarfile.open(whole.adapter_path) as tar:
         member = tar.extractfile("MANIFEST.json")
         assert member is not None
-        data = json.load(member)["data"]
+        manifest = json.load(member)
+    data = manifest["data"]
     assert (data["num_samples"], data["num_selected"]) == (whole.num_samples, whole.num_selected)
+    assert ("anchor_kl" in manifest["training"]) == (method is LIMITED)
     assert all(f"{option.removesuffix('_file')}_sha256" in data for option in method.needed_files)
