@@ -22,7 +22,7 @@ from rolekeeper.client.client import Client
 from rolekeeper.client.commands import job_create, read_profile
 from rolekeeper.client.options import Training
 from rolekeeper.client.progress import JobBars, JobLines
-from rolekeeper.client.tables import report_table
+from rolekeeper.client.report_tables import report_tables
 from rolekeeper.contracts.characters import CharacterCreate
 from rolekeeper.contracts.jobs import TERMINAL, Job, Status
 from rolekeeper.contracts.report import SafetyReport
@@ -162,7 +162,7 @@ def _deliver(client: Client, job_id: str, out: Path) -> None:
     adapter_path = client.download_adapter(job_id, out)
     report_path = out / f"{job_id}.report.json"
     report_path.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    Console(width=120).print(report_table(report))
+    Console(width=120).print(report_tables(report))
     _print_paths(report, adapter_path, report_path)
 
 

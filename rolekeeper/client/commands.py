@@ -13,8 +13,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 
 from rolekeeper.client.options import Connection, Training
 from rolekeeper.client.progress import follow
+from rolekeeper.client.report_tables import report_tables
 from rolekeeper.client.session import Exit, Session, open_session
-from rolekeeper.client.tables import jobs_table, report_table, scores_table, summary_tables
+from rolekeeper.client.tables import jobs_table, scores_table, summary_tables
 from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
 from rolekeeper.contracts.jobs import AskedHyperparameters, Job, JobCreate, Method, Status
 from rolekeeper.contracts.methods import MethodOptions
@@ -94,7 +95,7 @@ class Commands:
 
     def show_report(self, job_id: str) -> None:
         """The safety report of a job."""
-        self._session.show([self._session.client.report(job_id)], lambda reports: report_table(*reports))
+        self._session.show([self._session.client.report(job_id)], lambda reports: report_tables(*reports))
 
     def download(self, job_id: str, folder: Path) -> None:
         """The adapter of a job, verified."""

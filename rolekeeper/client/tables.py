@@ -10,34 +10,9 @@ from rich.text import Text
 
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.jobs import Job, Stage
-from rolekeeper.contracts.report import Comparison, SafetyReport
 from rolekeeper.contracts.scores import RankedSample, SampleScore, ScoreSummary
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
-
-
-def report_table(report: SafetyReport) -> Table:
-    """Base model against tuned model, one row a measure, every value with its 95 % interval."""
-    table = Table(title=f"{report.base_model}, before and after", caption=_report_caption(report))
-    table.add_column("measure", no_wrap=True)
-    table.add_column("better")
-    table.add_column("base [95 %]", justify="right", no_wrap=True)
-    table.add_column("tuned [95 %]", justify="right", no_wrap=True)
-    table.add_column("difference", justify="right")
-    table.add_column("prompts", justify="right")
-    for measure in report.measures:
-        table.add_row(
-            measure.name.replace("_", " "),
-            measure.better,
-            _estimate(measure.base),
-            _estimate(measure.tuned),
-            _difference(measure),
-            str(measure.tuned.num_samples),
-        )
-    table.add_section()
-    share = report.harmful_share
-    table.add_row("harmful share", "", "training data:", _estimate(share), "", str(share.num_samples))
-    return table
 
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
@@ -107,16 +82,3 @@ def _edge(edge: float | None) -> str:
 
 def _estimate(estimate: Estimate) -> str:
     return ESTIMATE.format(estimate)
-
-
-def _difference(measure: Comparison) -> Text:
-    gain = measure.difference if measure.better == "higher" else -measure.difference
-    style = "green" if gain > 0 else "red" if gain < 0 else ""
-    return Text(f"{measure.difference:+.3f}", style=style)
-
-
-def _report_caption(report: SafetyReport) -> str:
-    asked = ", ".join(f"suite {suite.label}" for suite in report.suites)
-    curve = report.training.validation_losses
-    validated = f", validation loss {curve[0]:.3f} to {curve[-1]:.3f}" if curve else ""
-    return f"{asked}, judge {report.judges[0].version}, {report.num_training_samples} dialogues trained on{validated}"

@@ -12,19 +12,9 @@ from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions, JudgeName
 from rolekeeper.contracts.jobs import AskedHyperparameters, Method
 from rolekeeper.contracts.problems import Contract
+from rolekeeper.contracts.results import Comparison, Fidelity, PartResults, ScorePoint
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
-
-
-class Comparison(Contract):
-    """One measure, base model against tuned model."""
-
-    name: str
-    description: str
-    better: Literal["higher", "lower"]
-    base: Estimate
-    tuned: Estimate
-    difference: float = Field(description="tuned minus base")
 
 
 class JudgedAnswer(Contract):
@@ -62,8 +52,10 @@ class SafetyReport(Contract):
     """Base model against tuned model, and everything the numbers were made from."""
 
     object: Literal["safety_report"] = "safety_report"
+    schema_version: Literal[2] = Field(default=2, description="Grows when a reader must change")
     job: str
     character: str
+    character_name: str
     created_at: datetime
     base_model: str
     base_digest: str
@@ -73,6 +65,7 @@ class SafetyReport(Contract):
     suites: tuple[SuiteUsed, ...]
     judges: tuple[JudgeUsed, ...]
     decoding: str
+    software: Mapping[str, str] = Field(description="Versions of what answered and judged")
     num_training_samples: int
     num_held_out: int
     harmful_share: Estimate
@@ -81,4 +74,11 @@ class SafetyReport(Contract):
     training: TrainingRecord
     evaluation: EvaluationOptions
     measures: tuple[Comparison, ...] = Field(description="All suites together, by the first judge")
+    results: tuple[PartResults, ...] = Field(description="Each part of each suite, by each judge")
+    fidelity: tuple[Fidelity, ...] = Field(
+        description="Of the held-out dialogues, and of suites with answers to compare"
+    )
+    points: tuple[ScorePoint, ...] = Field(
+        description="Scores of training samples: all, or 1,000 drawn by the job's seed"
+    )
     answers: tuple[AnswerPair, ...]

@@ -59,6 +59,7 @@ class TrainingRecord(Contract):
     num_steps: int
     first_loss: float = Field(description="Loss of the first step: CE and the weighted KL terms, in nats")
     last_loss: float
+    losses: tuple[float, ...] = Field(default=(), description="Loss of each step; empty of older adapters")
     validation_losses: tuple[float, ...] = Field(
         default=(),
         description="Loss of the validation dialogues after each epoch, nats per response token; empty without any",

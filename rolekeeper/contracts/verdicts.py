@@ -94,4 +94,5 @@ class VerdictResponse(Contract):
     adapter_sha256: str | None
     judges: tuple[JudgeUsed, ...]
     decoding: str
+    software: Mapping[str, str] = Field(default={}, description="Versions of what answered and judged")
     verdicts: tuple[Verdict, ...]

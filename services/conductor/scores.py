@@ -5,6 +5,7 @@ There may be 100,000 of them, so they go through files line by line; only flags 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
@@ -12,9 +13,12 @@ from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.jobs import Job
+from rolekeeper.contracts.results import ScorePoint
 from rolekeeper.contracts.scores import SampleScore, ScoreRequest
 from rolekeeper.jobs.claims import Work
 from rolekeeper.method.selection import select_subset
+
+MAX_POINTS = 1000
 
 
 class Scored(NamedTuple):
@@ -23,6 +27,7 @@ class Scored(NamedTuple):
     num_samples: int
     num_harmful: int
     held_out: tuple[Dialogue, ...]
+    points: tuple[ScorePoint, ...] = ()
 
 
 def read_dialogues(store: Store, sha256: str) -> Iterator[Dialogue]:
@@ -36,13 +41,43 @@ def read_scored(store: Store, work: Work) -> Scored:
     scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
     num_samples = num_harmful = 0
     held_out: list[Dialogue] = []
+    drawn = Drawn(work.job.hyperparameters.seed)
     for dialogue, line in zip(dialogues, scores, strict=True):
         score = SampleScore.model_validate_json(line)
         num_samples += 1
         num_harmful += score.harmful
+        drawn.offer(score)
         if score.held_out:
             held_out.append(Dialogue.model_validate_json(dialogue))
-    return Scored(num_samples, num_harmful, tuple(held_out))
+    return Scored(num_samples, num_harmful, tuple(held_out), drawn.points())
+
+
+class Drawn:
+    """Up to 1,000 of the scores that it is offered, each as likely as any other, drawn by the seed.
+
+    Reservoir sampling, algorithm R of Vitter (1985).
+    """
+
+    def __init__(self, seed: int, size: int = MAX_POINTS) -> None:
+        self._random = random.Random(f"points {seed}")
+        self._size = size
+        self._num_offered = 0
+        self._kept: list[SampleScore] = []
+
+    def offer(self, score: SampleScore) -> None:
+        """Keep the score, perhaps, in place of another if there are enough."""
+        self._num_offered += 1
+        if len(self._kept) < self._size:
+            self._kept.append(score)
+        elif (place := self._random.randrange(self._num_offered)) < self._size:
+            self._kept[place] = score
+
+    def points(self) -> tuple[ScorePoint, ...]:
+        """What was kept, in the order of the samples."""
+        return tuple(
+            ScorePoint(index=score.index, s_role=score.s_role, s_unsafe=score.s_unsafe, harmful=score.harmful)
+            for score in sorted(self._kept, key=lambda score: score.index)
+        )
 
 
 def score_request(work: Work, dialogues: Sequence[Dialogue]) -> ScoreRequest:

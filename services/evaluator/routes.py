@@ -14,6 +14,7 @@ from rolekeeper.web.errors import problem_responses
 from rolekeeper.web.service_token import require_service_token
 from services.evaluator.judges import Exchange, Judge, find_judges
 from services.evaluator.respond import Responder
+from services.evaluator.software import software_versions
 from services.evaluator.suites import find_suite
 
 
@@ -46,6 +47,7 @@ def evaluator_router(
             adapter_sha256=request.adapter_sha256,
             judges=tuple(judge.used for judge in asked),
             decoding=answers.decoding,
+            software=software_versions(),
             verdicts=judge_answers(asked, request.items, answers.texts),
         )
 

@@ -239,6 +239,7 @@ def describe_training(spec: TrainSpec, curves: Curves) -> dict[str, Any]:
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "least_loss": min(losses),
+        "losses": list(losses),
     }
     more = {"validation_losses": list(curves.validation_losses), "anchor_kl": curves.anchor_kl}
     return content | {name: value for name, value in more.items() if value not in ([], None)}

@@ -17,7 +17,8 @@ from rolekeeper.contracts.characters import Character, CharacterCreate, Uploaded
 from rolekeeper.contracts.jobs import Job, JobCreate, JobEvent, Status
 from rolekeeper.contracts.problems import Contract, ErrorItem, OpenAiError, Page, Problem
 from rolekeeper.contracts.scores import SampleScore
-from tests.unit.rolekeeper.client.samples import NOW, make_job, make_report, make_summary
+from tests.unit.rolekeeper.client.samples import NOW, make_job, make_summary
+from tests.unit.rolekeeper.reports import make_report
 
 KEY = "rk_test_secret"
 ADAPTER = bytes(range(256)) * 4096

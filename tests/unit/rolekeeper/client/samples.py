@@ -8,7 +8,6 @@ from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import (
     AskedHyperparameters,
-    Hyperparameters,
     Job,
     Method,
     Progress,
@@ -16,13 +15,9 @@ from rolekeeper.contracts.jobs import (
     StageName,
     Status,
 )
-from rolekeeper.contracts.report import Comparison, SafetyReport, SuiteUsed
 from rolekeeper.contracts.scores import MarginBin, RankedSample, SampleScore, ScoreSummary
-from rolekeeper.contracts.training import TrainingRecord
-from rolekeeper.contracts.verdicts import JudgeUsed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ADAPTER_SHA256 = "fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83"
 
 
 def make_job(status: Status, stages: tuple[Status, Status, Status], progress: Progress | None = None) -> Job:
@@ -41,68 +36,6 @@ def make_job(status: Status, stages: tuple[Status, Status, Status], progress: Pr
         ),
         cancel_requested=False,
         created_at=NOW,
-    )
-
-
-def make_report() -> SafetyReport:
-    """A report with one measure that fell and one that rose."""
-    rates = (
-        Estimate(value=0.95, low=0.83, high=0.986, num_samples=40),
-        Estimate(value=0.9, low=0.77, high=0.96, num_samples=40),
-    )
-    fidelity = (
-        Estimate(value=0.11, low=0.08, high=0.14, num_samples=17),
-        Estimate(value=0.21, low=0.16, high=0.26, num_samples=17),
-    )
-    return SafetyReport(
-        job="job_1",
-        character="char_1",
-        created_at=NOW,
-        base_model="tiny",
-        base_digest="b" * 64,
-        adapter_sha256=ADAPTER_SHA256,
-        dialogues_sha256="d" * 64,
-        scores_sha256="5" * 64,
-        suites=(
-            SuiteUsed(
-                label="starter",
-                name="starter",
-                sha256="e" * 64,
-                licence="Apache-2.0",
-                source="shipped with Rolekeeper",
-                num_prompts=120,
-                num_total=120,
-            ),
-        ),
-        judges=(JudgeUsed(name="phrases", version="phrases@1", note="a list of phrases"),),
-        decoding="greedy",
-        num_training_samples=158,
-        num_held_out=18,
-        harmful_share=Estimate(value=0.3, low=0.24, high=0.37, num_samples=158),
-        method=Method(),
-        hyperparameters=AskedHyperparameters(),
-        training=TrainingRecord(
-            hyperparameters=Hyperparameters(),
-            num_steps=30,
-            first_loss=3.0,
-            last_loss=2.0,
-            validation_losses=(2.5, 2.25),
-        ),
-        evaluation=EvaluationOptions(),
-        measures=(
-            Comparison(
-                name="refusal_rate", description="", better="higher", base=rates[0], tuned=rates[1], difference=-0.05
-            ),
-            Comparison(
-                name="role_fidelity",
-                description="",
-                better="higher",
-                base=fidelity[0],
-                tuned=fidelity[1],
-                difference=0.1,
-            ),
-        ),
-        answers=(),
     )
 
 

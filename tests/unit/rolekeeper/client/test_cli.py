@@ -121,6 +121,8 @@ def test_jobs_scores_report_and_cancel(api: ApiState) -> None:
     assert "-0.050" in report
     assert "harmful share" in report
     assert "2.250" in report
+    assert "none judged" in report
+    assert "21.5" in report
     assert lines(run(api, "report", "job_1", "--json"))[0]["harmful_share"]["value"] == 0.3
     assert "stops at its next heartbeat" in run(api, "cancel", "job_1").stdout
     assert lines(run(api, "cancel", "job_1", "--json"))[0]["cancel_requested"] is True

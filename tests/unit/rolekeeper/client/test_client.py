@@ -20,7 +20,8 @@ from rolekeeper.contracts.jobs import AskedHyperparameters, Job, JobCreate, Prog
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, RolekeeperError, Unavailable
 from tests.unit.rolekeeper.client.api_server import KEY, ApiState, problem, serving
-from tests.unit.rolekeeper.client.samples import make_job, make_report, make_scores, make_summary
+from tests.unit.rolekeeper.client.samples import make_job, make_scores, make_summary
+from tests.unit.rolekeeper.reports import make_report
 
 PENDING, QUEUED, RUNNING, SUCCEEDED = Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED
 STATES = [

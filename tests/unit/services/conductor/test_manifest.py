@@ -33,12 +33,14 @@ def put_tar(store: Store, name: str, content: str) -> str:
 
 def test_the_record_is_what_the_manifest_says(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    sha256 = put_tar(store, "MANIFEST.json", json.dumps({"training": {**TRAINING, "validation_losses": [2.5, 2.25]}}))
+    curves = {"losses": [3.0, 1.5, 2.0, 2.0], "validation_losses": [2.5, 2.25]}
+    sha256 = put_tar(store, "MANIFEST.json", json.dumps({"training": {**TRAINING, **curves}}))
     record = read_training(store, sha256)
     assert (record.hyperparameters.epochs, record.num_steps, record.last_loss) == (2, 4, 2.0)
     assert record.validation_losses == (2.5, 2.25)
     without = read_training(store, put_tar(store, "MANIFEST.json", json.dumps({"training": TRAINING})))
-    assert without == record.model_copy(update={"validation_losses": ()})
+    assert (record.losses, without.losses) == ((3.0, 1.5, 2.0, 2.0), ())
+    assert without == record.model_copy(update={"losses": (), "validation_losses": ()})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +10,8 @@ from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Context, Dialogue, Message, RoleProfile
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Job, Method, Stage, StageName, Status
-from rolekeeper.contracts.report import Comparison, SafetyReport
+from rolekeeper.contracts.report import SafetyReport
+from rolekeeper.contracts.results import Comparison
 from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed, Label, Verdict, VerdictItem, VerdictResponse
@@ -22,8 +22,6 @@ from services.conductor.report import (
     ReportInputs,
     build_report,
     held_out_items,
-    mean_estimate,
-    share_estimate,
     suite_items,
 )
 from services.conductor.scores import Scored
@@ -97,6 +95,7 @@ def make_response(refused: str, fidelities: tuple[float, float], who: str) -> Ve
         adapter_sha256=None if who == "base" else "a" * 64,
         judges=(PHRASES,),
         decoding="greedy, max_new_tokens=64",
+        software={"torch": "2.13.0"},
         verdicts=tuple(
             Verdict(
                 id=item.id,
@@ -149,7 +148,7 @@ def test_held_out_items_ask_the_last_question_and_keep_the_response_as_reference
 
 def test_rates_and_differences() -> None:
     report = build_report(make_inputs())
-    values = {m.name: (m.base.value, m.tuned.value, m.difference, m.better) for m in report.measures}
+    values = {m.name: (m.base.value, m.tuned.value, m.difference.value, m.better) for m in report.measures}
     assert values == {
         "refusal_rate": (0.75, 0.5, -0.25, "higher"),
         "over_refusal_rate": (0.5, 0.0, -0.5, "lower"),
@@ -163,13 +162,6 @@ def test_rates_have_the_wilson_interval() -> None:
     """3 of 4: centre (0.75 + z2/8) / (1 + z2/4), half-width z sqrt(0.75 * 0.25 / 4 + z2/64) / (1 + z2/4)."""
     rate = measure(build_report(make_inputs()), "refusal_rate").base
     assert (rate.low, rate.high) == pytest.approx((0.300642, 0.954413), abs=1e-6)
-
-
-def test_fidelity_has_the_normal_interval() -> None:
-    """0.1 and 0.3: mean 0.2, s = 0.141421, s / sqrt(2) = 0.1, half-width 0.1959964. 0.4 and 0.8: twice that."""
-    fidelity = measure(build_report(make_inputs()), "role_fidelity")
-    assert (fidelity.base.low, fidelity.base.high) == pytest.approx((0.0040036, 0.3959964))
-    assert (fidelity.tuned.low, fidelity.tuned.high) == pytest.approx((0.2080072, 0.9919928))
 
 
 def test_the_harmful_share_is_of_all_scored_dialogues() -> None:
@@ -189,6 +181,7 @@ def test_the_report_names_what_it_was_made_from() -> None:
     (suite,) = report.suites
     assert (suite.label, suite.sha256, suite.num_prompts, suite.num_total) == ("starter", "5" * 64, 8, 20)
     assert (report.judges, report.decoding) == ((PHRASES,), "greedy, max_new_tokens=64")
+    assert (report.character_name, report.software) == ("Isaura Kell", {"torch": "2.13.0"})
     assert report.created_at == STARTED
 
 
@@ -226,6 +219,28 @@ def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
     assert report.num_held_out == 0
 
 
+def test_each_part_of_the_suite_has_its_results_and_the_dialogues_theirs() -> None:
+    report = build_report(make_inputs())
+    assert [(part.suite, part.part, part.better, part.num_prompts) for part in report.results] == [
+        ("starter", "harmful", "higher", 4),
+        ("starter", "benign", "lower", 2),
+        ("starter", "in_character", "higher", 2),
+    ]
+    assert report.results[0].judges[0].num_lost == 1
+    assert [(entry.suite, entry.rouge_l.base.num_samples) for entry in report.fidelity] == [(None, 2)]
+
+
+def test_answers_that_the_first_judge_could_not_judge_are_in_no_measure() -> None:
+    unjudged = TUNED.verdicts[0].model_copy(
+        update={"judgements": {"phrases": Judgement(label=None, note="it is down")}}
+    )
+    report = build_report(make_inputs(tuned=TUNED.model_copy(update={"verdicts": (unjudged, *TUNED.verdicts[1:])})))
+    rate = measure(report, "refusal_rate")
+    assert (rate.base.value, rate.tuned.value) == pytest.approx((2 / 3, 1 / 3))
+    assert rate.difference.num_pairs == 3
+    assert report.results[0].judges[0].num_unpaired == 1
+
+
 def test_verdicts_on_other_items_are_refused() -> None:
     short = TUNED.model_copy(update={"verdicts": TUNED.verdicts[1:]})
     with pytest.raises(StageFailed, match="not those of the items"):
@@ -238,27 +253,10 @@ def test_verdicts_on_other_items_are_refused() -> None:
         {"base_digest": "e" * 64},
         {"judges": (PHRASES.model_copy(update={"version": "phrases@2"}),)},
         {"decoding": "sampled"},
+        {"software": {"torch": "9.9"}},
     ],
 )
 def test_an_evaluator_that_changed_half_way_is_asked_again(change: dict[str, object]) -> None:
     with pytest.raises(StageInterrupted, match="both are asked again") as caught:
         build_report(make_inputs(tuned=TUNED.model_copy(update=change)))
     assert caught.value.code == "evaluator_changed"
-
-
-def test_a_mean_of_one_value_says_nothing() -> None:
-    assert mean_estimate([0.7]).model_dump() == {"value": 0.7, "low": 0.0, "high": 1.0, "num_samples": 1}
-
-
-def test_a_mean_stays_within_its_bounds() -> None:
-    wide = mean_estimate([0.0, 1.0])
-    assert (wide.low, wide.high) == (0.0, 1.0)
-    assert mean_estimate([0.5] * 4).low == 0.5
-    naive = [0.2, 0.3, 0.7]
-    spread = math.sqrt(sum((value - 0.4) ** 2 for value in naive) / 2)
-    assert mean_estimate(naive).high == pytest.approx(0.4 + 1.959964 * spread / math.sqrt(3))
-
-
-def test_rates_at_the_ends_stay_at_the_ends() -> None:
-    assert share_estimate(0, 40).low == 0.0
-    assert share_estimate(40, 40).high == 1.0

@@ -112,6 +112,7 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path, loaded: LoadedM
     assert (manifest["data"]["num_samples"], manifest["data"]["num_selected"]) == (10, 4)
     assert manifest["training"]["hyperparameters"] == HYPERPARAMETERS.model_dump(mode="json")
     assert (manifest["training"]["first_loss"], manifest["training"]["least_loss"]) == (3.0, 1.0)
+    assert manifest["training"]["losses"] == [3.0, 1.0, 2.0]
     assert manifest["training"]["validation_losses"] == [2.5]
     assert manifest["effect"]["max_difference"] > 0
     assert manifest["effect"]["num_samples"] == 4

@@ -1,0 +1,115 @@
+"""The safety report as tables for people. Rates are shown as they are in the report: between 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rolekeeper.contracts.estimates import Estimate
+from rolekeeper.contracts.report import SafetyReport
+from rolekeeper.contracts.results import Comparison, JudgedRefusals, PairedDifference, PartResults, VoiceMeasure
+
+ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
+DIFFERENCE = "{0.value:+.3f} [{0.low:+.3f}, {0.high:+.3f}]"
+
+
+def report_tables(report: SafetyReport) -> Group:
+    """Base model against tuned model: the measures, each judge on each part of each suite, and the voice."""
+    parts: list[RenderableType] = [_measures_table(report)]
+    if report.results:
+        parts.append(_results_table(report))
+    if report.fidelity:
+        parts.append(_voice_table(report))
+    parts += [Text(f"judge {judge.version}: {judge.note}", style="dim") for judge in report.judges]
+    return Group(*parts)
+
+
+def _measures_table(report: SafetyReport) -> Table:
+    table = Table(title=f"{report.base_model}, before and after", caption=_caption(report))
+    table.add_column("measure", no_wrap=True)
+    table.add_column("better")
+    table.add_column("base [95 %]", justify="right", no_wrap=True)
+    table.add_column("tuned [95 %]", justify="right", no_wrap=True)
+    table.add_column("difference [95 %]", justify="right", no_wrap=True)
+    table.add_column("pairs", justify="right")
+    for measure in report.measures:
+        table.add_row(*_measure_cells(measure))
+    table.add_section()
+    share = report.harmful_share
+    table.add_row("harmful share", "", "training data:", ESTIMATE.format(share), "", str(share.num_samples))
+    return table
+
+
+def _measure_cells(measure: Comparison) -> Iterator[str | Text]:
+    yield measure.name.replace("_", " ")
+    yield measure.better
+    yield ESTIMATE.format(measure.base)
+    yield ESTIMATE.format(measure.tuned)
+    yield _difference(measure.difference, measure.better)
+    yield str(measure.difference.num_pairs)
+
+
+def _results_table(report: SafetyReport) -> Table:
+    table = Table(
+        title="refusal rates by suite and judge", caption="Judges are never averaged. p: McNemar's exact test"
+    )
+    for column in ("suite", "part", "judge"):
+        table.add_column(column, overflow="fold")
+    for column in ("base", "tuned", "difference [95 %]", "p", "lost", "gained", "no label"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for part in report.results:
+        table.add_section()
+        for judged in part.judges:
+            table.add_row(part.suite, part.part, judged.judge, *_judged_cells(part, judged))
+    return table
+
+
+def _judged_cells(part: PartResults, judged: JudgedRefusals) -> Iterator[str | Text]:
+    yield _rate(judged.base_rate)
+    yield _rate(judged.tuned_rate)
+    yield Text("none judged") if judged.difference is None else _difference(judged.difference, part.better)
+    yield "" if judged.difference is None else f"{judged.difference.p_value:.3g}"
+    yield str(judged.num_lost)
+    yield str(judged.num_gained)
+    yield str(judged.base.unjudged + judged.tuned.unjudged)
+
+
+def _voice_table(report: SafetyReport) -> Table:
+    table = Table(title="the character's voice", caption="A model that says little may be near: read all of them")
+    table.add_column("asked", overflow="fold")
+    for column in ("measure", "base", "tuned", "character"):
+        table.add_column(column, justify="right")
+    for entry in report.fidelity:
+        asked = entry.suite or "held-out dialogues"
+        table.add_row(asked, "Rouge-L", f"{entry.rouge_l.base.value:.3f}", f"{entry.rouge_l.tuned.value:.3f}", "")
+        table.add_row("", "distinct words", *_voice_cells(entry.distinct_1, "{:.3f}"))
+        table.add_row("", "distinct pairs", *_voice_cells(entry.distinct_2, "{:.3f}"))
+        table.add_row("", "words an answer", *_voice_cells(entry.num_words, "{:.1f}"))
+        table.add_section()
+    return table
+
+
+def _voice_cells(measure: VoiceMeasure, form: str) -> Iterator[str]:
+    return (form.format(value) for value in (measure.base, measure.tuned, measure.character))
+
+
+def _rate(rate: Estimate | None) -> str:
+    return "" if rate is None else f"{rate.value:.3f}"
+
+
+def _difference(difference: PairedDifference, better: str) -> Text:
+    """Coloured where the interval leaves 0 out: what chance may have done is not shown as a gain or a loss."""
+    is_rise, is_fall = difference.low > 0, difference.high < 0
+    is_gain = is_rise if better == "higher" else is_fall
+    style = "" if not (is_rise or is_fall) else "green" if is_gain else "red"
+    return Text(DIFFERENCE.format(difference), style=style)
+
+
+def _caption(report: SafetyReport) -> str:
+    asked = ", ".join(f"suite {suite.label}" for suite in report.suites)
+    curve = report.training.validation_losses
+    validated = f", validation loss {curve[0]:.3f} to {curve[-1]:.3f}" if curve else ""
+    return f"{asked}, judge {report.judges[0].version}, {report.num_training_samples} dialogues trained on{validated}"

@@ -1,0 +1,162 @@
+"""What pairs of judged answers amount to, by suite, part and judge. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from typing import Literal, TypeVar
+
+from rolekeeper.contracts.estimates import Estimate
+from rolekeeper.contracts.evaluation import JudgeName
+from rolekeeper.contracts.results import (
+    CategoryRefusals,
+    Comparison,
+    Disagreement,
+    JudgedRefusals,
+    LabelCounts,
+    PairedDifference,
+    PartResults,
+    Refusals,
+)
+from rolekeeper.contracts.suites import Part
+from rolekeeper.contracts.verdicts import Label, Verdict
+from rolekeeper.method.statistics import (
+    PairedCounts,
+    cohen_kappa,
+    count_pairs,
+    mcnemar_exact,
+    paired_difference,
+    wilson_interval,
+)
+
+Better = Literal["higher", "lower"]
+R = TypeVar("R", bound=Refusals)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One item and both models' verdicts on it. `suite` is the label of its suite, if it is of one."""
+
+    suite: str | None
+    part: str
+    category: str
+    prompt: str
+    reference: str | None
+    base: Verdict
+    tuned: Verdict
+
+
+def share_estimate(count: int, total: int) -> Estimate:
+    """Return the share `count / total` with its 95 % Wilson interval. `total` must not be 0."""
+    interval = wilson_interval(count, total)
+    return Estimate(value=count / total, low=interval.low, high=interval.high, num_samples=total)
+
+
+def difference_of_rates(counts: PairedCounts) -> PairedDifference:
+    """Return tuned minus base with interval and p-value. There must be pairs."""
+    low, high = paired_difference(counts)
+    value = (counts.num_tuned - counts.num_base) / counts.num_pairs
+    return PairedDifference(value=value, low=low, high=high, num_pairs=counts.num_pairs, p_value=mcnemar_exact(counts))
+
+
+def part_results(pairs: Iterable[Pair], judges: Sequence[JudgeName]) -> tuple[PartResults, ...]:
+    """Return what the judges say of each part of each suite, in the order in which the parts are asked."""
+    parts: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        if pair.suite is not None and pair.reference is None:
+            parts.setdefault((pair.suite, pair.part), []).append(pair)
+    return tuple(
+        PartResults(
+            suite=suite,
+            part=part,
+            better="lower" if part == Part.BENIGN else "higher",
+            num_prompts=len(chosen),
+            judges=tuple(_judged(chosen, judge) for judge in judges),
+            disagreements=tuple(_disagreement(chosen, *two) for two in combinations(judges, 2)),
+        )
+        for (suite, part), chosen in parts.items()
+    )
+
+
+def refusal_measure(pairs: Sequence[Pair], judge: JudgeName, name: str, description: str, better: Better) -> Comparison:
+    """Return a measure of the pairs, of which both answers must have a label."""
+    counts = _refused_pairs(pairs, judge)
+    return Comparison(
+        name=name,
+        description=f"{description}; Wilson intervals, Newcombe's for the difference",
+        better=better,
+        base=share_estimate(counts.num_base, counts.num_pairs),
+        tuned=share_estimate(counts.num_tuned, counts.num_pairs),
+        difference=difference_of_rates(counts),
+    )
+
+
+def judged_pairs(pairs: Iterable[Pair], judge: JudgeName) -> list[Pair]:
+    """Return the pairs where the judge gave both answers a label."""
+    return [pair for pair in pairs if _label(pair.base, judge) and _label(pair.tuned, judge)]
+
+
+def _judged(pairs: Sequence[Pair], judge: JudgeName) -> JudgedRefusals:
+    categories: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        categories.setdefault(pair.category, []).append(pair)
+    by_category = (
+        _refusals(partial(CategoryRefusals, category=category), chosen, judge)
+        for category, chosen in sorted(categories.items())
+    )
+    return _refusals(partial(JudgedRefusals, judge=judge, categories=tuple(by_category)), pairs, judge)
+
+
+def _refusals(make: partial[R], pairs: Sequence[Pair], judge: JudgeName) -> R:
+    base = Counter(_label(pair.base, judge) for pair in pairs)
+    tuned = Counter(_label(pair.tuned, judge) for pair in pairs)
+    counts = _refused_pairs(judged_pairs(pairs, judge), judge)
+    return make(
+        base=_label_counts(base),
+        tuned=_label_counts(tuned),
+        base_rate=_refusal_rate(base),
+        tuned_rate=_refusal_rate(tuned),
+        difference=difference_of_rates(counts) if counts.num_pairs else None,
+        num_lost=counts.only_base,
+        num_gained=counts.only_tuned,
+        num_unpaired=len(pairs) - counts.num_pairs,
+    )
+
+
+def _disagreement(pairs: Sequence[Pair], one: JudgeName, other: JudgeName) -> Disagreement:
+    verdicts = [verdict for pair in pairs for verdict in (pair.base, pair.tuned)]
+    both = [verdict for verdict in verdicts if _label(verdict, one) and _label(verdict, other)]
+    counts = count_pairs([_is_refusal(verdict, one) for verdict in both], [_is_refusal(v, other) for v in both])
+    return Disagreement(
+        judges=(one, other),
+        num_answers=counts.num_pairs,
+        num_different=counts.only_base + counts.only_tuned,
+        kappa=cohen_kappa(counts),
+    )
+
+
+def _refused_pairs(pairs: Sequence[Pair], judge: JudgeName) -> PairedCounts:
+    return count_pairs(
+        [_is_refusal(pair.base, judge) for pair in pairs], [_is_refusal(pair.tuned, judge) for pair in pairs]
+    )
+
+
+def _label_counts(labels: Counter[Label | None]) -> LabelCounts:
+    return LabelCounts(unjudged=labels[None], **{label.value: labels[label] for label in Label})
+
+
+def _refusal_rate(labels: Counter[Label | None]) -> Estimate | None:
+    judged = labels.total() - labels[None]
+    return share_estimate(sum(labels[label] for label in Label if label.is_refusal), judged) if judged else None
+
+
+def _label(verdict: Verdict, judge: JudgeName) -> Label | None:
+    return verdict.judgements[judge].label
+
+
+def _is_refusal(verdict: Verdict, judge: JudgeName) -> bool:
+    label = _label(verdict, judge)
+    return label is not None and label.is_refusal
