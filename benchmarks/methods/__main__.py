@@ -4,8 +4,12 @@ Each way is a run of the training program's own code with the same dialogues, hy
 the base model's own to twenty of the anchor prompts; harmful ones are the first words of compliance.
 
 What a line says: how many samples were trained on and how many of them anchored; loss of the first and the last step;
-CE and KL of the last step, KL of the anchor prompts where they are in it; seconds of the whole run, selection included;
-sha256 of the adapter. Names with a plus are `sarft` with options. Refusals are not measured here.
+CE and KL of the last step, KL of the anchor prompts where they are in it (of what is anchored where that has a limit);
+seconds of the whole run, selection included; sha256 of the adapter. ce_after and kl_after are measured when the
+training is over, for all ways on the same: CE of all samples and mean KL of those that RDS flags, in nats per token.
+
+Names with a plus are `sarft` with options, a number after kl_limit= is the limit. `--steps` prints what each step told,
+five in a second at most. Refusals are not measured here.
 """
 
 from __future__ import annotations
@@ -13,20 +17,32 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 
+from benchmarks.methods.outcome import measure_outcome
 from benchmarks.methods.workload import Character, Files, make_files, read_character, write_lines
 from benchmarks.timing import show
 from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
 from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.lm.catalog import find_entry, load_catalog
+from rolekeeper.lm.load import LoadedModel
 from rolekeeper.logs import configure_logging
 from rolekeeper.method.selection import select_subset
 from services.trainer.program.run import Resident, make_deterministic, run_spec
+
+LIMITS = (0.02, 0.1)
+
+
+class Ran(NamedTuple):
+    """What is said of a run, and what each of its steps told, by its number from 1."""
+
+    figures: dict[str, Any]
+    steps: dict[int, Mapping[str, float]]
 
 
 def main() -> None:
@@ -34,7 +50,7 @@ def main() -> None:
     options = _parse()
     configure_logging("benchmarks.methods", "WARNING")
     make_deterministic(options.threads or torch.get_num_threads())
-    ways = all_ways()
+    ways = all_ways(options.kl_limit)
     hyper = Hyperparameters(epochs=options.epochs, batch_size=options.batch_size)
     resident = Resident()
     loaded = resident.load(find_entry(load_catalog(None), options.base_model), None)
@@ -44,11 +60,14 @@ def main() -> None:
         for name in options.ways or ways:
             spec = make_spec(Path(folder) / name, options.base_model, ways[name], hyper, character)
             spec = spec.model_copy(update=needed_files(ways[name], files))
-            show(options.json, "methods", name, figures_of(spec, resident))
+            figures, steps = figures_of(spec, resident, loaded, character.harmful)
+            for step, metrics in steps.items() if options.steps else ():
+                show(options.json, "methods", f"{name}, step {step}", metrics)
+            show(options.json, "methods", name, figures)
 
 
-def all_ways() -> dict[str, Method]:
-    """Every method with its defaults, and `sarft` with each of the options."""
+def all_ways(limits: Sequence[float] = LIMITS) -> dict[str, Method]:
+    """Every method with its defaults, and `sarft` with each of the options and with limits on the KL."""
     ways: dict[str, Method] = {name: Method(name=name) for name in get_args(MethodName)}
     options = {
         "prompts": MethodOptions(anchors="prompts"),
@@ -57,6 +76,7 @@ def all_ways() -> dict[str, Method]:
         "surgery": MethodOptions(surgery=True),
         "prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
     }
+    options |= {f"kl_limit={limit:g}": MethodOptions(kl_limit=limit) for limit in limits}
     return ways | {f"sarft+{name}": Method(options=each) for name, each in options.items()}
 
 
@@ -88,17 +108,20 @@ def needed_files(method: Method, files: Files) -> dict[str, Any]:
     }
 
 
-def figures_of(spec: TrainSpec, resident: Resident) -> dict[str, Any]:
-    """Run a spec."""
-    metrics: dict[str, float] = {}
+def figures_of(spec: TrainSpec, resident: Resident, loaded: LoadedModel, harmful: Sequence[bool]) -> Ran:
+    """Run a spec, and measure what came of it. `harmful` are RDS's flags, whatever the method took."""
+    steps: dict[int, Mapping[str, float]] = {}
 
     def note(progress: Progress) -> None:
-        metrics.update(progress.metrics)
+        if progress.unit == "steps":
+            steps[progress.done] = progress.metrics
 
     started_at = time.perf_counter()
     result = run_spec(spec, resident, note)
-    return {
-        "seconds": time.perf_counter() - started_at,
+    seconds, metrics = time.perf_counter() - started_at, steps[result.num_steps]
+    outcome = measure_outcome(spec, result, loaded, harmful)
+    figures = {
+        "seconds": seconds,
         "num_steps": result.num_steps,
         "num_samples": result.num_samples,
         "num_selected": result.num_selected,
@@ -107,9 +130,12 @@ def figures_of(spec: TrainSpec, resident: Resident) -> dict[str, Any]:
         "ce": metrics["ce"],
         "kl": metrics["kl"],
         "anchor_kl": metrics.get("anchor_kl"),
+        "ce_after": outcome.ce,
+        "kl_after": outcome.kl,
         "adapter_sha256": result.adapter_sha256,
         "num_threads": torch.get_num_threads(),
     }
+    return Ran(figures, steps)
 
 
 def _parse() -> argparse.Namespace:
@@ -121,9 +147,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--kl-limit", type=float, action="append", help="limits in nats per token; again for more")
+    parser.add_argument("--steps", action="store_true", help="print a line for each step, too")
     parser.add_argument("--threads", type=int, help="another number gives other adapter bytes")
     options = parser.parse_args()
-    unknown = sorted(set(options.ways) - set(all_ways()))
+    options.kl_limit = options.kl_limit or LIMITS
+    unknown = sorted(set(options.ways) - set(all_ways(options.kl_limit)))
     if unknown:
         parser.error(f"there is no way {', '.join(unknown)}")
     return options

@@ -20,6 +20,7 @@ def test_every_method_is_a_way() -> None:
     ways = all_ways()
     assert {ways[name].name for name in get_args(MethodName)} == set(get_args(MethodName))
     assert ways["sarft+both"].options.anchors == "both"
+    assert all_ways([0.3])["sarft+kl_limit=0.3"].options.kl_limit == 0.3
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -32,8 +33,11 @@ def test_a_way_runs_and_says_what_came_of_it(tiny_catalog: Path, tmp_path: Path)
     assert Path(files.harmful.path).read_text("utf-8").count(COMPLIANCE) == 20
     spec = make_spec(tmp_path / "run", "tiny", Method(name="bi_selection"), HYPER, character)
     update = {**needed_files(Method(name="bi_selection"), files), "models_path": str(tiny_catalog)}
-    figures = figures_of(spec.model_copy(update=update), resident)
+    figures, steps = figures_of(spec.model_copy(update=update), resident, loaded, character.harmful)
     assert (figures["num_steps"], figures["num_samples"]) == (2, 8)
     assert figures["num_selected"] == sum(character.harmful)
     assert figures["last_loss"] > 0
     assert len(figures["adapter_sha256"]) == 64
+    assert steps[2]["ce"] == figures["ce"]
+    assert figures["ce_after"] > 0
+    assert figures["kl_after"] > 0
