@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +89,17 @@ def test_state_goes_on_where_it_was_left(loaded: LoadedModel) -> None:
         resumed = engine.state()
         assert resumed.keys() == straight.keys()
         assert all(torch.equal(resumed[name], straight[name]) for name in straight)
+
+
+def test_moves_that_bf16_can_not_tell_apart_add_up() -> None:
+    """From 1 on, bf16 goes up by 2^-7; of four moves by 2^-9, the first is rounded away."""
+    model: Any = torch.nn.Linear(2, 1, bias=False, dtype=torch.bfloat16)
+    torch.nn.init.ones_(model.weight)
+    engine, values = TorchEngine(model, HYPERPARAMETERS, num_steps=1), []
+    for _ in range(4):
+        engine.move([torch.full((1, 2), 2.0**-9)])
+        values.append(model.weight[0, 0].item())
+    assert (values[0], values[3]) == (1.0, 1.0 + 2.0**-7)
 
 
 def policy_weights(policy: torch.nn.Module) -> list[Tensor]:
