@@ -113,7 +113,7 @@ def figures_of(spec: TrainSpec, resident: Resident, loaded: LoadedModel, harmful
     steps: dict[int, Mapping[str, float]] = {}
 
     def note(progress: Progress) -> None:
-        if progress.unit == "steps":
+        if progress.unit == "steps" and progress.metrics:
             steps[progress.done] = progress.metrics
 
     started_at = time.perf_counter()

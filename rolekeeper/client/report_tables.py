@@ -112,4 +112,7 @@ def _caption(report: SafetyReport) -> str:
     asked = ", ".join(f"suite {suite.label}" for suite in report.suites)
     curve = report.training.validation_losses
     validated = f", validation loss {curve[0]:.3f} to {curve[-1]:.3f}" if curve else ""
-    return f"{asked}, judge {report.judges[0].version}, {report.num_training_samples} dialogues trained on{validated}"
+    kl, limit = report.training.anchor_kl, report.method.options.kl_limit
+    held = "" if kl is None or limit is None else f", KL to the base model {kl:.3f} at a limit of {limit:g}"
+    trained = f"{report.num_training_samples} dialogues trained on"
+    return f"{asked}, judge {report.judges[0].version}, {trained}{validated}{held}"

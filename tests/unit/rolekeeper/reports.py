@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Method
+from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.report import AnswerPair, JudgedAnswer, SafetyReport, SuiteUsed
 from rolekeeper.contracts.results import (
     CategoryRefusals,
@@ -62,7 +63,7 @@ def make_report() -> SafetyReport:
         num_training_samples=158,
         num_held_out=17,
         harmful_share=estimate(0.3, 0.24, 0.37, 158),
-        method=Method(),
+        method=Method(options=MethodOptions(kl_limit=0.02)),
         hyperparameters=AskedHyperparameters(),
         training=TrainingRecord(
             hyperparameters=Hyperparameters(),
@@ -71,6 +72,7 @@ def make_report() -> SafetyReport:
             last_loss=2.0,
             losses=(3.0, 2.5, 2.0),
             validation_losses=(2.5, 2.25),
+            anchor_kl=0.0213,
         ),
         evaluation=EvaluationOptions(),
         measures=(_refusal_measure(), _rouge_l()),
