@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -42,7 +42,7 @@ class Ran(NamedTuple):
     """What is said of a run, and what each of its steps told, by its number from 1."""
 
     figures: dict[str, Any]
-    steps: dict[int, Mapping[str, float]]
+    steps: dict[int, dict[str, Any]]
 
 
 def main() -> None:
@@ -110,11 +110,11 @@ def needed_files(method: Method, files: Files) -> dict[str, Any]:
 
 def figures_of(spec: TrainSpec, resident: Resident, loaded: LoadedModel, harmful: Sequence[bool]) -> Ran:
     """Run a spec, and measure what came of it. `harmful` are RDS's flags, whatever the method took."""
-    steps: dict[int, Mapping[str, float]] = {}
+    steps: dict[int, dict[str, Any]] = {}
 
     def note(progress: Progress) -> None:
         if progress.unit == "steps" and progress.metrics:
-            steps[progress.done] = progress.metrics
+            steps[progress.done] = dict(progress.metrics)
 
     started_at = time.perf_counter()
     result = run_spec(spec, resident, note)
