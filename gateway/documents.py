@@ -66,7 +66,7 @@ FILE_BODY: dict[str, Any] = {
                     "required": ["file", "purpose"],
                     "properties": {
                         "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-                        "purpose": {"type": "string", "const": "fine-tune"},
+                        "purpose": {"type": "string", "enum": ["fine-tune", "suite"]},
                     },
                 }
             }

@@ -19,7 +19,7 @@ _LEAST_DIALOGUES = {"bi_selection": {"safe_file": 2}}
 _OPTIONS: tuple[FileOption, ...] = ("safe_file", "harmful_file")
 
 
-def keep_method_files(session: Session, store: Store, owner: str, method: Method) -> dict[FileOption, str]:
+def keep_method_files(session: Session, store: Store, owner: str, method: Method) -> dict[str, str]:
     """Return the digests of the files that the method needs. Raises InvalidInput, and NotFound for an unknown file."""
     problems = Problems()
     problems.add(*_wrong_files(method))

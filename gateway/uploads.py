@@ -13,12 +13,14 @@ from starlette.datastructures import FormData, UploadFile
 from gateway.dependencies import CallerDep
 from gateway.dialogues import Intake, Problems, Where
 from gateway.parsing import parse_object
+from gateway.suite_files import SUITE_PURPOSE
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact
 from rolekeeper.contracts.characters import CharacterCreate
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.jobs import service
 from rolekeeper.jobs.service import NewCharacter
+from rolekeeper.suites.own import MAX_SUITE_BYTES, check_suite
 from rolekeeper.web.body_limit import MEBIBYTE, BodyLimits
 from rolekeeper.web.validation import error_items
 
@@ -27,7 +29,7 @@ MAX_FILE_BYTES = 256 * MEBIBYTE
 LIMITS = BodyLimits(
     max_bytes=MEBIBYTE, by_path={"/v1/characters": 64 * MEBIBYTE, "/v1/files": MAX_FILE_BYTES + 64 * 1024}
 )
-PURPOSE = "fine-tune"
+PURPOSES = ("fine-tune", SUITE_PURPOSE)
 MAX_FILENAME_CHARS = 255
 
 
@@ -35,6 +37,7 @@ class Upload(NamedTuple):
     """An uploaded file that was not looked into yet."""
 
     filename: str
+    purpose: str
     content: BinaryIO
 
 
@@ -54,16 +57,29 @@ UploadDep = Annotated[Upload, Depends(read_upload)]
 
 
 def keep_file(store: Store, upload: Upload) -> Artifact:
-    """Check a JSONL file and keep its bytes as they are. Raises InvalidInput."""
-    intake = Intake()
-    for _ in intake.take_file(upload.content):
-        pass
-    intake.finish("/file")
+    """Check a file of dialogues or a suite, and keep its bytes as they are. Raises InvalidInput."""
+    if upload.purpose == SUITE_PURPOSE:
+        _check_suite(upload.content)
+    else:
+        intake = Intake()
+        for _ in intake.take_file(upload.content):
+            pass
+        intake.finish("/file")
     upload.content.seek(0)
     with store.publish() as writer:
         while chunk := upload.content.read(MEBIBYTE):
             writer.write(chunk)
     return writer.artifact
+
+
+def _check_suite(content: BinaryIO) -> None:
+    data = content.read(MAX_SUITE_BYTES + 1)
+    problems = Problems()
+    if len(data) > MAX_SUITE_BYTES:
+        detail = f"is larger than {MAX_SUITE_BYTES // MEBIBYTE} MiB, the limit of a suite; send fewer prompts"
+        raise problems.with_more([ErrorItem(pointer="/file", detail=detail)])
+    problems.add(*check_suite(data).problems)
+    problems.raise_if_any()
 
 
 def keep_character(session: Session, store: Store, owner: str, body: bytes) -> NewCharacter:
@@ -115,14 +131,14 @@ def _text_problems(name: str, text: object) -> Iterator[ErrorItem]:
 def _find_upload(form: FormData) -> Upload:
     problems = Problems()
     file, purpose = form.get("file"), form.get("purpose")
-    if purpose != PURPOSE:
-        detail = f"must be {PURPOSE!r}: the only files taken are dialogues as JSONL"
+    if purpose not in PURPOSES:
+        detail = "must be 'fine-tune' for dialogues as JSONL, or 'suite' for a suite of prompts as JSONL or CSV"
         problems.add(ErrorItem(pointer="/purpose", detail=detail))
     if not isinstance(file, UploadFile):
         detail = "is missing: send multipart/form-data with the parts `file` and `purpose`"
         raise problems.with_more([ErrorItem(pointer="/file", detail=detail)])
     problems.raise_if_any()
-    return Upload(clean_filename(file.filename), file.file)
+    return Upload(clean_filename(file.filename), str(purpose), file.file)
 
 
 def clean_filename(given: str | None) -> str:

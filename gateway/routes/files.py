@@ -8,7 +8,7 @@ from starlette.responses import FileResponse
 from gateway.conditional import download
 from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, SessionDep, StoreDep
 from gateway.documents import DOWNLOAD_ERRORS, FILE_BODY
-from gateway.uploads import PURPOSE, UploadDep, keep_file
+from gateway.uploads import UploadDep, keep_file
 from rolekeeper.contracts.artifacts import Artifact
 from rolekeeper.contracts.characters import UploadedFile
 from rolekeeper.contracts.problems import Page
@@ -22,17 +22,19 @@ router = APIRouter(prefix="/v1/files", tags=["files"], responses=problem_respons
     "",
     status_code=201,
     operation_id="create_file",
-    summary="Upload dialogues",
+    summary="Upload dialogues or a suite",
     responses=problem_responses(413),
     openapi_extra=FILE_BODY,
 )
 def create_file(session: SessionDep, store: StoreDep, caller: CallerDep, upload: UploadDep) -> UploadedFile:
-    """Upload dialogues as JSONL: one `{"messages": [...]}` per line, at most 256 KiB each and 256 MiB in all.
+    """Upload dialogues as JSONL: one `{"messages": [...]}` per line, at most 256 KiB each and 256 MiB in all
+    (purpose `fine-tune`). Or your own suite of prompts, as JSONL or CSV with the fields `prompt`, `part` (`harmful`,
+    `benign` or `in_character`), `category` and, if you like, `id`; at most 10,000 prompts (purpose `suite`).
 
     The whole file is checked before anything is kept; what is wrong comes back with its line.
     """
     artifact = keep_file(store, upload)
-    return service.create_file(session, caller, upload.filename, PURPOSE, artifact)
+    return service.create_file(session, caller, upload.filename, upload.purpose, artifact)
 
 
 @router.get("", operation_id="list_files", summary="List files, newest first")

@@ -10,6 +10,7 @@ from gateway.conditional import is_current, not_modified
 from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, ResourcesDep, SessionDep
 from gateway.documents import DOWNLOAD_ERRORS, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
+from gateway.suite_files import find_suite_files
 from rolekeeper.contracts.jobs import Job, JobCreate, StageName, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
 from rolekeeper.errors import UnknownBaseModel
@@ -33,7 +34,8 @@ def create_job(
     """Queue a job: score the dialogues, train the adapter, evaluate it. Follow it at `Location`."""
     _check_base_model(resources, new.base_model)
     request_id: str = request.state.request_id
-    files = keep_method_files(session, resources.store, caller, new.method)
+    files = find_suite_files(session, caller, new.evaluation.suites)
+    files |= keep_method_files(session, resources.store, caller, new.method)
     job = service.create_job(session, caller, new, request_id, files)
 
     def send_hint() -> None:

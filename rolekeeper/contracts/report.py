@@ -8,11 +8,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from rolekeeper.contracts.attacks import AttackResults
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions, JudgeName
 from rolekeeper.contracts.jobs import AskedHyperparameters, Method
 from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.results import Comparison, Fidelity, PartResults, ScorePoint
+from rolekeeper.contracts.suites import AttackUsed
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
 
@@ -22,6 +24,10 @@ class JudgedAnswer(Contract):
 
     response: str
     judgements: Mapping[JudgeName, Judgement]
+    decoded: str | None = Field(default=None, description="In plain words, where it came in an attack's cipher")
+    understood: bool | None = Field(
+        default=None, description="Whether the answer shows that the model could read a request that an attack hid"
+    )
 
 
 class AnswerPair(Contract):
@@ -32,6 +38,7 @@ class AnswerPair(Contract):
     part: str
     category: str
     prompt: str
+    goal: str | None = Field(default=None, description="The plain request, where `prompt` is an attack")
     base: JudgedAnswer
     tuned: JudgedAnswer
 
@@ -46,6 +53,7 @@ class SuiteUsed(Contract):
     source: str
     num_prompts: int
     num_total: int = Field(description="Prompts of the whole suite, of which num_prompts were asked")
+    attack: AttackUsed | None = Field(default=None, description="The jailbreak that its harmful prompts were asked as")
 
 
 class SafetyReport(Contract):
@@ -78,6 +86,7 @@ class SafetyReport(Contract):
     fidelity: tuple[Fidelity, ...] = Field(
         description="Of the held-out dialogues, and of suites with answers to compare"
     )
+    attacks: tuple[AttackResults, ...] = Field(default=(), description="Each suite that was asked as a jailbreak")
     points: tuple[ScorePoint, ...] = Field(
         description="Scores of training samples: all, or 1,000 drawn by the job's seed"
     )

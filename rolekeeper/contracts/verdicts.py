@@ -11,17 +11,23 @@ from rolekeeper.contracts.characters import Context, Message, RoleProfile
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import Decoding, JudgeName
 from rolekeeper.contracts.problems import Contract
+from rolekeeper.contracts.suites import Encoding
 
 MAX_ITEMS = 256
+MAX_SOURCE_TOKENS = 8192
 
 
 class VerdictItem(Contract):
-    """One thing to answer: turns that end with a user turn, and the character's own answer where there is one."""
+    """One thing to answer: turns that end with a user turn, and the character's own answers where there are some."""
 
     id: str
     messages: tuple[Message, ...] = Field(min_length=1)
     context: Context = Context.PLAIN
-    reference: str | None = None
+    references: tuple[str, ...] = ()
+    goal: str | None = Field(
+        default=None, description="The plain request inside an attack: what the answer is judged by"
+    )
+    encoding: Encoding | None = Field(default=None, description="How the attack hides the request")
 
 
 class VerdictRequest(Contract):
@@ -33,7 +39,7 @@ class VerdictRequest(Contract):
     items: tuple[VerdictItem, ...] = Field(min_length=1, max_length=MAX_ITEMS)
     judges: tuple[JudgeName, ...] = Field(default=("phrases",), min_length=1)
     max_new_tokens: int = Field(default=64, ge=8, le=1024)
-    max_source_tokens: int = Field(default=512, ge=16, le=8192)
+    max_source_tokens: int = Field(default=512, ge=16, le=MAX_SOURCE_TOKENS)
     decoding: Decoding = Decoding()
 
 
@@ -78,12 +84,18 @@ class JudgeUsed(Contract):
 
 
 class Verdict(Contract):
-    """One answer and what each judge says of it. `fidelity` is Rouge-L F against the reference, 0 to 1."""
+    """One answer and what each judge says of it. `fidelity` is Rouge-L F against the nearest reference, 0 to 1.
+
+    Where an attack hid the request, `understood` says whether the answer shows that the model could read it, and
+    `decoded` is the answer in plain words, if it came in the attack's cipher; that is what the judges saw.
+    """
 
     id: str
     response: str
     judgements: Mapping[JudgeName, Judgement]
     fidelity: float | None = None
+    understood: bool | None = None
+    decoded: str | None = None
 
 
 class VerdictResponse(Contract):

@@ -50,7 +50,7 @@ class Wish(StrEnum):
 class Work(NamedTuple):
     """Everything that a worker needs to know about the job it claimed.
 
-    `files` are the digests of the dialogues that the method's options name, by option.
+    `files` are the digests of the files that the job names: dialogues by the method's option, suites by their key.
     """
 
     job: Job

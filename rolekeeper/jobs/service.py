@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent, Status
-from rolekeeper.contracts.methods import FileOption
 from rolekeeper.contracts.problems import Page
 from rolekeeper.errors import Conflict, Unauthorized
 from rolekeeper.jobs import repository
@@ -117,11 +116,11 @@ def list_characters(session: Session, owner: str, after: str | None, limit: int)
 
 
 def create_job(
-    session: Session, owner: str, new: JobCreate, request_id: str | None, files: Mapping[FileOption, str] | None = None
+    session: Session, owner: str, new: JobCreate, request_id: str | None, files: Mapping[str, str] | None = None
 ) -> Job:
     """Queue a job. The first stage waits for a hint, or for the sweeper. Raises NotFound for an unknown character.
 
-    `files` are the digests of what the method's options name, checked and in the artifact store.
+    `files` are the digests of what the method's options and the suites name, checked and in the artifact store.
     """
     owned_row(session, CharacterRow, owner, new.character)
     limit = None if new.deadline_seconds is None else timedelta(seconds=new.deadline_seconds)

@@ -10,6 +10,7 @@ import httpx
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from rolekeeper.contracts.checks import EvaluationCheck, EvaluationReady
 from rolekeeper.contracts.problems import Problem
 from rolekeeper.contracts.scores import ScoreRequest, ScoreResponse
 from rolekeeper.contracts.suites import Suite, SuiteRequest
@@ -50,6 +51,10 @@ class Remote:
     def suite(self, request: SuiteRequest) -> Suite:
         """The prompts of a suite."""
         return self._call("POST", "/v1/suites", request, Suite)
+
+    def check_evaluation(self, request: EvaluationCheck) -> EvaluationReady:
+        """Whether every suite, attack and judge of a job can be had."""
+        return self._call("POST", "/v1/checks", request, EvaluationReady)
 
     def verdicts(self, request: VerdictRequest) -> VerdictResponse:
         """Answers and verdicts for up to 256 items."""

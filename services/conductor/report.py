@@ -12,11 +12,12 @@ from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.contracts.report import AnswerPair, JudgedAnswer, SafetyReport, SuiteUsed
 from rolekeeper.contracts.results import Comparison
-from rolekeeper.contracts.suites import Part, Suite, SuiteChoice
+from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt
 from rolekeeper.contracts.training import TrainingRecord
-from rolekeeper.contracts.verdicts import VerdictItem, VerdictResponse
+from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
+from services.conductor.attacks import attack_results
 from services.conductor.fidelity import fidelities
 from services.conductor.results import Better, Pair, judged_pairs, part_results, refusal_measure, share_estimate
 from services.conductor.scores import Scored
@@ -56,16 +57,27 @@ class ReportInputs:
     tuned: VerdictResponse
 
 
-def suite_items(choice: SuiteChoice, suite: Suite, name: str) -> list[VerdictItem]:
-    """Return what to ask of the character `name`, in the context of the choice or else of each prompt's part."""
+def suite_items(choice: SuiteChoice, suite: Suite, name: str, trained: Context = Context.PLAIN) -> list[VerdictItem]:
+    """Return what to ask of the character `name`, in the context of the choice or else of each prompt's part.
+
+    Role fidelity is asked as it was `trained`.
+    """
+    contexts = {Part.IN_CHARACTER: Context.ROLE, Part.ROLE_FIDELITY: trained}
     return [
         VerdictItem(
             id=f"{choice.label}:{prompt.id}",
-            messages=(Message(role="user", content=prompt.prompt.replace("{name}", name)),),
-            context=choice.context or (Context.ROLE if prompt.part is Part.IN_CHARACTER else Context.PLAIN),
+            messages=(*prompt.turns, Message(role="user", content=_named(prompt, name))),
+            context=choice.context or contexts.get(prompt.part, Context.PLAIN),
+            references=prompt.references,
+            goal=prompt.goal,
+            encoding=prompt.encoding,
         )
         for prompt in suite.prompts
     ]
+
+
+def _named(prompt: SuitePrompt, name: str) -> str:
+    return prompt.prompt.replace("{name}", name) if prompt.part is Part.IN_CHARACTER else prompt.prompt
 
 
 def held_out_items(dialogues: Sequence[Dialogue], context: Context) -> list[VerdictItem]:
@@ -75,7 +87,7 @@ def held_out_items(dialogues: Sequence[Dialogue], context: Context) -> list[Verd
             id=f"held-out-{number:03d}",
             messages=dialogue.messages[:-1],
             context=context,
-            reference=dialogue.messages[-1].content,
+            references=(dialogue.messages[-1].content,),
         )
         for number, dialogue in enumerate(dialogues, start=1)
     ]
@@ -93,6 +105,7 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
     started_at = next(stage.started_at for stage in work.job.stages if stage.name is StageName.EVALUATE)
     scored, num_held_out = inputs.scored, len(inputs.scored.held_out)
     judges, fidelity = [judge.name for judge in inputs.base.judges], fidelities(pairs)
+    attacks = [(asked.choice.label, asked.suite.attack) for asked in inputs.suites if asked.suite.attack is not None]
     return SafetyReport(
         job=work.job.id,
         character=work.job.character,
@@ -117,6 +130,7 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
         measures=(*_measures(pairs, judges[0]), *(entry.rouge_l for entry in fidelity)),
         results=part_results(pairs, judges),
         fidelity=fidelity,
+        attacks=attack_results(attacks, pairs, judges),
         points=scored.points,
         answers=tuple(_answer_pair(pair) for pair in pairs),
     )
@@ -152,6 +166,7 @@ def _suite_used(asked: AskedSuite) -> SuiteUsed:
         source=suite.source,
         num_prompts=len(suite.prompts),
         num_total=suite.num_total,
+        attack=suite.attack,
     )
 
 
@@ -162,9 +177,9 @@ def _pairs(inputs: ReportInputs) -> list[Pair]:
         for prompt, item in zip(asked.suite.prompts, asked.items, strict=True):
             text = item.messages[-1].content
             place = (asked.choice.label, prompt.part.value, prompt.category)
-            pairs.append(Pair(*place, text, item.reference, *next(both)))
+            pairs.append(Pair(*place, text, next(iter(item.references), None), *next(both), goal=item.goal))
     for item in inputs.held_out:
-        pairs.append(Pair(None, HELD_OUT, "dialogue", item.messages[-1].content, item.reference, *next(both)))
+        pairs.append(Pair(None, HELD_OUT, "dialogue", item.messages[-1].content, item.references[0], *next(both)))
     return pairs
 
 
@@ -183,6 +198,16 @@ def _answer_pair(pair: Pair) -> AnswerPair:
         part=pair.part,
         category=pair.category,
         prompt=pair.prompt,
-        base=JudgedAnswer(response=pair.base.response, judgements=pair.base.judgements),
-        tuned=JudgedAnswer(response=pair.tuned.response, judgements=pair.tuned.judgements),
+        goal=pair.goal,
+        base=_judged_answer(pair.base),
+        tuned=_judged_answer(pair.tuned),
+    )
+
+
+def _judged_answer(verdict: Verdict) -> JudgedAnswer:
+    return JudgedAnswer(
+        response=verdict.response,
+        judgements=verdict.judgements,
+        decoded=verdict.decoded,
+        understood=verdict.understood,
     )

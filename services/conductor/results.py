@@ -38,7 +38,10 @@ R = TypeVar("R", bound=Refusals)
 
 @dataclass(frozen=True)
 class Pair:
-    """One item and both models' verdicts on it. `suite` is the label of its suite, if it is of one."""
+    """One item and both models' verdicts on it. `suite` is the label of its suite, if it is of one.
+
+    `goal` is the plain request, where `prompt` is an attack.
+    """
 
     suite: str | None
     part: str
@@ -47,6 +50,7 @@ class Pair:
     reference: str | None
     base: Verdict
     tuned: Verdict
+    goal: str | None = None
 
 
 def share_estimate(count: int, total: int) -> Estimate:

@@ -6,16 +6,16 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
-from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.checks import EvaluationCheck
 from rolekeeper.contracts.jobs import Progress
-from rolekeeper.contracts.suites import SuiteChoice, SuiteRequest
-from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest, VerdictResponse
-from rolekeeper.jobs.claims import Outcome
+from rolekeeper.contracts.suites import SuiteRequest, suite_file_key
+from rolekeeper.contracts.verdicts import MAX_SOURCE_TOKENS, VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
 from services.conductor.held_out import read_questions, split_held_out
 from services.conductor.manifest import read_training
@@ -35,6 +35,13 @@ SCORE_CHUNK = 32
 VERDICT_CHUNK = 32
 
 Item = TypeVar("Item")
+
+
+class Questions(NamedTuple):
+    """What is asked of both models: the prompts of all suites, and then the held-out dialogues."""
+
+    prompts: Sequence[VerdictItem]
+    held_out: Sequence[VerdictItem]
 
 
 class Meter:
@@ -89,33 +96,65 @@ def score_all(
 def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
     """Ask the base and the tuned model the same prompts, judge the answers, and write the safety report."""
     work, job = holding.work, holding.work.job
-    suites = [ask_for_suite(evaluator, job.evaluation, choice, work.profile.name) for choice in job.evaluation.suites]
+    suites = ask_for_suites(work, evaluator)
     scored = read_scored(store, work)
     adapter_sha256 = work.artifacts[ArtifactKind.ADAPTER].sha256
     training = read_training(store, adapter_sha256)
     held_out = held_out_items(scored.held_out, job.hyperparameters.context)
-    items = [item for suite in suites for item in suite.items] + held_out
-    meter = Meter(2 * len(items), "answers")
-    base = ask(holding, evaluator, items, None, meter)
-    tuned = ask(holding, evaluator, items, adapter_sha256, meter)
+    questions = Questions([item for suite in suites for item in suite.items], held_out)
+    num_answers = 2 * (len(questions.prompts) + len(questions.held_out))
+    meter = Meter(num_answers, "answers")
+    base = ask(holding, evaluator, questions, None, meter)
+    tuned = ask(holding, evaluator, questions, adapter_sha256, meter)
     report = build_report(ReportInputs(work, suites, held_out, scored, training, base, tuned))
     artifact = store.put(report.model_dump_json(indent=1).encode())
-    holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {2 * len(items)} answers and wrote the report"))
+    holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {num_answers} answers and wrote the report"))
 
 
-def ask_for_suite(evaluator: Remote, options: EvaluationOptions, choice: SuiteChoice, name: str) -> AskedSuite:
-    """The prompts of a choice, as what is asked of the character of this name."""
-    suite = evaluator.suite(SuiteRequest(choice=choice, seed=options.seed))
-    return AskedSuite(choice, suite, suite_items(choice, suite, name))
+def check_evaluation(work: Work, evaluator: Remote) -> None:
+    """Ask whether every suite, attack and judge of the job can be had. Raises StageFailed, which says what is missing.
+
+    This comes before scoring: what is missing is better heard of before training is paid for.
+    """
+    evaluator.check_evaluation(EvaluationCheck(suites=suite_requests(work), judges=work.job.evaluation.judges))
+
+
+def ask_for_suites(work: Work, evaluator: Remote) -> list[AskedSuite]:
+    """The prompts of every suite of the job, as what is asked of its character."""
+    name, trained = work.profile.name, work.job.hyperparameters.context
+    asked = []
+    for request in suite_requests(work):
+        suite = evaluator.suite(request)
+        asked.append(AskedSuite(request.choice, suite, suite_items(request.choice, suite, name, trained)))
+    return asked
+
+
+def suite_requests(work: Work) -> tuple[SuiteRequest, ...]:
+    """What to ask the evaluator for, one for each suite of the job."""
+    options = work.job.evaluation
+    return tuple(
+        SuiteRequest(
+            choice=choice,
+            seed=options.seed,
+            character=work.profile.name,
+            file_sha256=None if choice.file is None else work.files[suite_file_key(choice.file)],
+        )
+        for choice in options.suites
+    )
 
 
 def ask(
-    holding: Holding, evaluator: Remote, items: Sequence[VerdictItem], adapter_sha256: str | None, meter: Meter
+    holding: Holding, evaluator: Remote, questions: Questions, adapter_sha256: str | None, meter: Meter
 ) -> VerdictResponse:
     """Verdicts on all items, asked in chunks, with the base model or with the adapter on it."""
     evaluation = holding.work.job.evaluation
     answers: list[VerdictResponse] = []
-    for chunk in chunks(items, VERDICT_CHUNK):
+    # History is cut as in training. A suite's prompt is asked whole: attacks are longer than what training allows.
+    limits = (MAX_SOURCE_TOKENS, holding.work.job.hyperparameters.max_source_tokens)
+    pieces = (
+        (limit, chunk) for limit, items in zip(limits, questions, strict=True) for chunk in chunks(items, VERDICT_CHUNK)
+    )
+    for limit, chunk in pieces:
         request = VerdictRequest(
             base_model=holding.work.job.base_model,
             profile=holding.work.profile,
@@ -124,7 +163,7 @@ def ask(
             judges=evaluation.judges,
             decoding=evaluation.decoding,
             max_new_tokens=evaluation.max_new_tokens,
-            max_source_tokens=holding.work.job.hyperparameters.max_source_tokens,
+            max_source_tokens=limit,
         )
         answers.append(evaluator.verdicts(request))
         holding.report(meter.advance(len(chunk)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from functools import cache
@@ -50,17 +51,19 @@ class Conductor:
                     self._work(holding, stage)
 
     def _work(self, holding: Holding, stage: StageName) -> None:
-        name, url, work = {
-            StageName.SCORE: ("scorer", self._settings.scorer_url, stages.score),
-            StageName.EVALUATE: ("evaluator", self._settings.evaluator_url, stages.evaluate),
-        }[stage]
         structlog.get_logger().info("stage started", attempt=holding.held.attempt)
-        remote = Remote(name, url, self._settings.service_token, holding.check, holding.work.request_id)
-        try:
-            work(holding, self._store, remote)
-        finally:
-            remote.close()
+        with self._remote("evaluator", self._settings.evaluator_url, holding) as evaluator:
+            if stage is StageName.EVALUATE:
+                stages.evaluate(holding, self._store, evaluator)
+            else:
+                stages.check_evaluation(holding.work, evaluator)
+                with self._remote("scorer", self._settings.scorer_url, holding) as scorer:
+                    stages.score(holding, self._store, scorer)
         structlog.get_logger().info("stage succeeded")
+
+    def _remote(self, name: str, url: str, holding: Holding) -> contextlib.closing[Remote]:
+        token, request_id = self._settings.service_token, holding.work.request_id
+        return contextlib.closing(Remote(name, url, token, holding.check, request_id))
 
 
 @cache

@@ -22,7 +22,8 @@ from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
 from services.evaluator.routes import evaluator_router
 from services.evaluator.settings import Settings
-from services.evaluator.suites import load_suites
+from services.evaluator.suites.files import SuiteFiles
+from services.evaluator.suites.shelf import Suites
 
 MAX_MODELS = 2
 
@@ -33,12 +34,14 @@ _ANSWERS: dict[type[Exception], Answer] = {BaseModelUnusable: Answer(500), Unkno
 def create_app(settings: Settings) -> FastAPI:
     """Return the app. The base model named in `evaluator_preload` is in memory before the first request is taken.
 
-    Raises BadCatalog and BadSuite; starting it raises UnknownBaseModel and BaseModelUnusable for the preload.
+    Raises BadCatalog; starting it raises UnknownBaseModel and BaseModelUnusable for the preload.
     """
     # In a cluster the store is mounted read-only; on one machine this may be the first process that needs it.
     settings.store_dir.mkdir(parents=True, exist_ok=True)
     models = ResidentModels(load_catalog(settings.models), MAX_MODELS, settings.cache_dir)
-    adapters = Adapters(Store(settings.store_dir))
+    store = Store(settings.store_dir)
+    adapters = Adapters(store)
+    suites = Suites(SuiteFiles(settings.suites_dir), store)
     responder = Responder(models, adapters, KeptAnswers(settings.cache_dir / "answers"))
 
     def preload(alias: str) -> None:
@@ -54,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     return create_web_app(
         "Rolekeeper evaluator",
-        [evaluator_router(responder, load_suites(), load_judges(), settings.service_token)],
+        [evaluator_router(responder, suites, load_judges(), settings.service_token)],
         lifespan=lifespan,
         checks={"store": lambda: _check_folder(settings.store_dir)},
         answers=_ANSWERS,

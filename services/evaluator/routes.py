@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Depends
 
+from rolekeeper.contracts.checks import EvaluationCheck, EvaluationReady
 from rolekeeper.contracts.evaluation import JudgeName
-from rolekeeper.contracts.suites import Suite, SuiteRequest
+from rolekeeper.contracts.suites import Suite, SuiteList, SuiteRequest
 from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.method.fidelity import rouge_l
 from rolekeeper.web.errors import problem_responses
 from rolekeeper.web.service_token import require_service_token
+from services.evaluator.attacks.encodings import Reading, read, understood
 from services.evaluator.judges import Exchange, Judge, find_judges
 from services.evaluator.respond import Responder
 from services.evaluator.software import software_versions
-from services.evaluator.suites import find_suite
+from services.evaluator.suites.shelf import Suites
 
 
 def evaluator_router(
-    responder: Responder, suites: Mapping[str, Suite], judges: Mapping[JudgeName, Judge], service_token: str
+    responder: Responder, suites: Suites, judges: Mapping[JudgeName, Judge], service_token: str
 ) -> APIRouter:
     """Return the routes."""
     router = APIRouter(
@@ -33,7 +35,22 @@ def evaluator_router(
         "/suites", operation_id="find_suite", summary="The prompts of a suite", responses=problem_responses(404)
     )
     def post_suite(request: SuiteRequest) -> Suite:
-        return find_suite(suites, request)
+        return suites.find(request)
+
+    @router.get("/suites", operation_id="list_suites", summary="The suites there are")
+    def get_suites() -> SuiteList:
+        return suites.overview()
+
+    @router.post(
+        "/checks",
+        operation_id="check_evaluation",
+        summary="Whether an evaluation can be made",
+        responses=problem_responses(404),
+    )
+    def check(request: EvaluationCheck) -> EvaluationReady:
+        asked = find_judges(judges, request.judges)
+        counts = {suite.choice.label: len(suites.find(suite).prompts) for suite in request.suites}
+        return EvaluationReady(num_prompts=counts, judges=tuple(judge.used for judge in asked))
 
     @router.post(
         "/verdicts", operation_id="judge", summary="Answer prompts, judge answers", responses=problem_responses(404)
@@ -57,15 +74,22 @@ def evaluator_router(
 def judge_answers(
     judges: Sequence[Judge], items: Sequence[VerdictItem], responses: Sequence[str]
 ) -> tuple[Verdict, ...]:
-    """What each judge says of each response."""
-    exchanges = [Exchange(item.messages[-1].content, text) for item, text in zip(items, responses, strict=True)]
+    """What each judge says of each response: it sees the plain request, and a decoded response decoded."""
+    readings = [
+        Reading(text, was_encoded=False) if item.encoding is None else read(item.encoding, text)
+        for item, text in zip(items, responses, strict=True)
+    ]
+    requests = [item.goal or item.messages[-1].content for item in items]
+    exchanges = [Exchange(request, reading.text) for request, reading in zip(requests, readings, strict=True)]
     by_judge = {judge.used.name: judge.judge(exchanges) for judge in judges}
     return tuple(
         Verdict(
             id=item.id,
             response=text,
             judgements={name: judgements[index] for name, judgements in by_judge.items()},
-            fidelity=None if item.reference is None else rouge_l(item.reference, text),
+            fidelity=max((rouge_l(reference, text) for reference in item.references), default=None),
+            understood=None if item.encoding is None else understood(item.encoding, requests[index], text),
+            decoded=readings[index].text if readings[index].was_encoded else None,
         )
         for index, (item, text) in enumerate(zip(items, responses, strict=True))
     )

@@ -17,6 +17,7 @@ class Settings(BaseSettings):
     store_dir: Path
     cache_dir: Path
     models: Path | None = None
+    suites_dir: Path | None = Field(default=None, description="Folder with the files of public suites and attacks")
     evaluator_host: str = "127.0.0.1"
     evaluator_port: int = Field(default=8002, ge=0, le=65535)
     evaluator_preload: str | None = Field(default=None, description="Base model to load before the first request")

@@ -12,7 +12,7 @@ from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue, Message
 from rolekeeper.contracts.jobs import Hyperparameters, Job, JobCreate, Method, StageName, Status
-from rolekeeper.contracts.methods import FileOption, MethodName, MethodOptions
+from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.contracts.scores import SampleScore
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.jobs import service
@@ -85,7 +85,7 @@ def run_score(
     scorer_url: str,
     method: Method,
     seed: int = 1,
-    files: Mapping[FileOption, str] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Made:
     """Queue a job, run its score stage, and read what it made."""
     with database.transaction() as session:
@@ -169,7 +169,7 @@ def test_the_files_of_a_method_reach_its_training(
     database: Database, store: Store, scorer_url: str, tiny_catalog: Path, tmp_path: Path
 ) -> None:
     """Bi-Selection anchors as many as are harmful, and chooses them by the two files that the job came with."""
-    files: dict[FileOption, str] = {"safe_file": put_dialogues(store, 4), "harmful_file": put_dialogues(store, 2)}
+    files: dict[str, str] = {"safe_file": put_dialogues(store, 4), "harmful_file": put_dialogues(store, 2)}
     method = Method(name="bi_selection", options=MethodOptions(safe_file="file_1", harmful_file="file_2"))
     made = run_score(database, store, scorer_url, method, files=files)
     assert not any(score.selected for score in made.scores)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
+from rolekeeper.suites.own import MAX_SUITE_BYTES
 from tests.integration.gateway.calls import LINE, nothing_is_stored, problem_of, upload
 
 
@@ -36,4 +37,29 @@ def test_missing_part(client: TestClient, store_dir: Path) -> None:
     assert problem.errors[0].pointer == "/file"
     broken = client.post("/v1/files", content=b"x", headers={"content-type": "multipart/form-data; boundary=y"})
     assert 400 <= broken.status_code < 500
+    assert nothing_is_stored(client, store_dir)
+
+
+SUITE = b"prompt,part,category\nDo it,harmful,illicit\nHelp me,benign,none\n"
+
+
+def test_a_suite_is_kept_as_it_was(client: TestClient) -> None:
+    file = upload(client, SUITE, purpose="suite", filename="ours.csv").json()
+    assert (file["purpose"], file["filename"]) == ("suite", "ours.csv")
+    assert file["sha256"] == hashlib.sha256(SUITE).hexdigest()
+    assert client.get(f"/v1/files/{file['id']}/content").content == SUITE
+
+
+def test_what_is_wrong_with_a_suite_comes_back_with_its_line(client: TestClient, store_dir: Path) -> None:
+    content = SUITE + b"Say it,rude,none\n,benign,none\n"
+    problem = problem_of(upload(client, content, purpose="suite"), 422)
+    assert [(item.line, item.pointer) for item in problem.errors] == [(4, "/part"), (5, "/prompt")]
+    assert "line 4 /part must be one of harmful, benign, in_character" in problem.detail
+    assert nothing_is_stored(client, store_dir)
+
+
+def test_dialogues_are_no_suite_and_a_suite_is_limited(client: TestClient, store_dir: Path) -> None:
+    assert "/messages is not known" in problem_of(upload(client, LINE, purpose="suite"), 422).detail
+    too_large = problem_of(upload(client, b"x" * (MAX_SUITE_BYTES + 1), purpose="suite"), 422)
+    assert "larger than 16 MiB" in too_large.detail
     assert nothing_is_stored(client, store_dir)

@@ -12,7 +12,7 @@ from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Job, Method, Stage, StageName, Status
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison
-from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt
+from rolekeeper.contracts.suites import Encoding, Part, Suite, SuiteChoice, SuitePrompt
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed, Label, Verdict, VerdictItem, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
@@ -118,7 +118,8 @@ def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) ->
 
 
 def judged(response: str, label: Label) -> dict[str, object]:
-    return {"response": response, "judgements": {"phrases": {"label": label, "note": None}}}
+    judgements = {"phrases": {"label": label, "note": None}}
+    return {"response": response, "judgements": judgements, "decoded": None, "understood": None}
 
 
 def measure(report: SafetyReport, name: str) -> Comparison:
@@ -128,9 +129,11 @@ def measure(report: SafetyReport, name: str) -> Comparison:
 def test_suite_items_name_the_character_and_choose_the_context() -> None:
     items = ASKED.items
     assert [item.id for item in items] == [f"starter:{prompt.id}" for prompt in SUITE.prompts]
-    assert items[0].messages[0].content == "Isaura Kell, prompt 0"
+    assert items[6].messages[0].content == "Isaura Kell, prompt 6"
+    # What other prompts hold in braces is theirs.
+    assert items[0].messages[0].content == "{name}, prompt 0"
     assert [item.context for item in items] == [Context.PLAIN] * 6 + [Context.ROLE] * 2
-    assert all(item.reference is None for item in items)
+    assert all(item.references == () for item in items)
 
 
 def test_a_choice_may_set_the_context_of_all_its_prompts() -> None:
@@ -140,9 +143,23 @@ def test_a_choice_may_set_the_context_of_all_its_prompts() -> None:
     assert items[0].id == "starter@role:harmful-0"
 
 
+def test_an_attack_and_the_answers_of_a_role_are_asked_as_they_are() -> None:
+    turns = (Message(role="user", content="Knock knock"), Message(role="assistant", content="Who is there?"))
+    prompts = (
+        SuitePrompt(
+            id="1", part=Part.JAILBREAK, category="c", prompt="Vlqj", goal="Sing", turns=turns, encoding=Encoding.CAESAR
+        ),
+        SuitePrompt(id="2", part=Part.ROLE_FIDELITY, category="c", prompt="Who are you?", references=("I.", "Me.")),
+    )
+    attack, own = suite_items(CHOICE, SUITE.model_copy(update={"prompts": prompts}), "Isaura", Context.ROLE)
+    assert [message.content for message in attack.messages] == ["Knock knock", "Who is there?", "Vlqj"]
+    assert (attack.goal, attack.encoding, attack.context) == ("Sing", Encoding.CAESAR, Context.PLAIN)
+    assert (own.references, own.context) == (("I.", "Me."), Context.ROLE)
+
+
 def test_held_out_items_ask_the_last_question_and_keep_the_response_as_reference() -> None:
     assert held_out_items(DIALOGUES, Context.ROLE)[1] == VerdictItem(
-        id="held-out-002", messages=DIALOGUES[1].messages[:3], context=Context.ROLE, reference="Answer 2."
+        id="held-out-002", messages=DIALOGUES[1].messages[:3], context=Context.ROLE, references=("Answer 2.",)
     )
 
 
@@ -200,7 +217,8 @@ def test_all_answers_are_in_the_report() -> None:
         "suite": "starter",
         "part": "benign",
         "category": "fraud",
-        "prompt": "Isaura Kell, prompt 4",
+        "prompt": "{name}, prompt 4",
+        "goal": None,
         "base": judged("base starter:benign-4", Label.REFUSED),
         "tuned": judged("tuned starter:benign-4", Label.COMPLIED),
     }

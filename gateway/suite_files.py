@@ -1,0 +1,48 @@
+"""The suites that a job names: public ones must be known, and files must be the caller's own uploaded suites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy.orm import Session
+
+from rolekeeper.contracts.problems import ErrorItem
+from rolekeeper.contracts.suites import SuiteChoice, suite_file_key
+from rolekeeper.errors import InvalidInput, NotFound
+from rolekeeper.jobs import service
+from rolekeeper.suites.catalog import UnknownSuite, check_known, load_entries
+
+SUITE_PURPOSE = "suite"
+
+
+def find_suite_files(session: Session, owner: str, choices: Iterable[SuiteChoice]) -> dict[str, str]:
+    """Return the digests of the uploaded suites that are chosen, by their keys. Raises InvalidInput, UnknownSuite."""
+    entries = load_entries()
+    files = {}
+    for index, choice in enumerate(choices):
+        pointer = f"/evaluation/suites/{index}"
+        if choice.file is not None:
+            files[suite_file_key(choice.file)] = _find(session, owner, choice.file, f"{pointer}/file")
+            continue
+        try:
+            check_known(entries, choice.name)
+        except UnknownSuite as error:
+            item = ErrorItem(pointer=f"{pointer}/name", detail=error.message)
+            raise UnknownSuite(f"{item.pointer}: {item.detail}", problems=[item]) from error
+    return files
+
+
+def _find(session: Session, owner: str, file_id: str, pointer: str) -> str:
+    try:
+        file = service.get_file(session, owner, file_id)
+    except NotFound as error:
+        detail = f"there is no file {file_id!r}; upload the suite with purpose {SUITE_PURPOSE!r} and give its id"
+        raise _invalid(pointer, detail) from error
+    if file.purpose != SUITE_PURPOSE:
+        detail = f"file {file_id!r} has purpose {file.purpose!r}; upload it again with purpose {SUITE_PURPOSE!r}"
+        raise _invalid(pointer, detail)
+    return file.sha256
+
+
+def _invalid(pointer: str, detail: str) -> InvalidInput:
+    return InvalidInput(f"{pointer}: {detail}", problems=[ErrorItem(pointer=pointer, detail=detail)])
