@@ -22,8 +22,8 @@ SETTINGS = {
     "scorer_max_models scorer_max_batch_tokens scorer_max_requests scorer_cache_mib log_level",
     "services.trainer": "database_url redis_url store_dir work_dir models cache_dir lease_seconds "
     "heartbeat_seconds checkpoint_seconds drain_seconds train_processes max_batch_tokens log_level",
-    "services.evaluator": "service_token store_dir cache_dir models evaluator_host evaluator_port evaluator_preload "
-    "log_level",
+    "services.evaluator": "service_token store_dir cache_dir models suites_dir evaluator_host evaluator_port "
+    "evaluator_preload log_level",
     "migrations": "database_url",
     "local": "database_url redis_url",
 }
