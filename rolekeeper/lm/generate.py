@@ -1,59 +1,127 @@
-"""Batched greedy decoding."""
+"""Decoding: prompts in, answers out.
+
+Greedy answers are those of `model.generate`; which prompts are answered together does not change them, as near ties are
+decided by the prompt alone (in fp32).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import torch
+from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from rolekeeper.lm.forward import unwrap
+from rolekeeper.lm.generation.abilities import Abilities, find_abilities
+from rolekeeper.lm.generation.by_generate import generate_ids
+from rolekeeper.lm.generation.choose import Chooser
+from rolekeeper.lm.generation.engine import Engine, Limits, Prompt, Rules
+from rolekeeper.lm.generation.processors import logits_process
+from rolekeeper.lm.generation.rows import CHUNK
+from rolekeeper.lm.memory import available_bytes
+
+MAX_ROWS = 64
+"""More rows at once are no faster on a CPU: their keys and values no longer fit its caches."""
+
+_MEMORY_SHARE = 0.5
+
+
+class Way(NamedTuple):
+    """How to decode. Temperature 0 is greedy; else tokens are drawn from the `top_p` most likely ones by the seed.
+
+    `rose_weight` is how much of the logits after a prompt's second branch is taken off those after its first.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    rose_weight: float | None = None
 
 
 def greedy_answers(
-    model: PreTrainedModel,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     prompts_ids: Sequence[Sequence[int]],
     max_new_tokens: int,
-    batch_size: int = 32,
+    batch_size: int = MAX_ROWS,
 ) -> list[str]:
     """Return the most likely answer to each prompt, in the order given, without its end-of-turn token.
 
-    Prompts of like length share a left-padded batch. Answers end at the model's or the tokenizer's end token, or after
-    `max_new_tokens`.
+    Answers end at the model's or the tokenizer's end token, or after `max_new_tokens`. At most `batch_size` prompts
+    are answered at once.
     """
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=_end_ids(model, tokenizer), pad_token_id=pad_id
-    )
-    answers = [""] * len(prompts_ids)
-    order = sorted(range(len(prompts_ids)), key=lambda index: -len(prompts_ids[index]))
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        texts = _answer_batch(model, tokenizer, [prompts_ids[index] for index in indices], config)
-        for index, text in zip(indices, texts, strict=True):
-            answers[index] = text
-    return answers
+    return answers(model, tokenizer, [(ids,) for ids in prompts_ids], Way(max_new_tokens), batch_size=batch_size)
 
 
-def _answer_batch(
-    model: PreTrainedModel,
+def answers(
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    prompts_ids: Sequence[Sequence[int]],
-    config: GenerationConfig,
+    prompts: Sequence[Prompt],
+    way: Way,
+    before_pass: Callable[[], None] = lambda: None,
+    batch_size: int = MAX_ROWS,
 ) -> list[str]:
-    width = max(len(ids) for ids in prompts_ids)
-    input_ids_BS = torch.full((len(prompts_ids), width), int(config.pad_token_id))
-    attention_mask_BS = torch.zeros((len(prompts_ids), width), dtype=torch.long)
-    for row, ids in enumerate(prompts_ids):
-        input_ids_BS[row, width - len(ids) :] = torch.tensor(list(ids))
-        attention_mask_BS[row, width - len(ids) :] = 1
-    with torch.inference_mode():
-        output_BS = cast(Any, model).generate(
-            inputs=input_ids_BS.to(model.device),
-            attention_mask=attention_mask_BS.to(model.device),
-            generation_config=config,
-        )
-    return [text.strip() for text in tokenizer.batch_decode(output_BS[:, width:], skip_special_tokens=True)]
+    """Return the answer to each prompt, as text. `before_pass` may end the work by what it raises."""
+    if not prompts:
+        return []
+    ids = answer_ids(model, tokenizer, prompts, way, before_pass, batch_size)
+    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def answer_ids(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    way: Way,
+    before_pass: Callable[[], None] = lambda: None,
+    batch_size: int = MAX_ROWS,
+) -> list[list[int]]:
+    """Return the token ids of the answers to at least one prompt, with their end token where they ended by themselves.
+
+    The same prompt is answered once, however often it comes.
+    """
+    distinct = list(dict.fromkeys(tuple(tuple(ids) for ids in prompt) for prompt in prompts))
+    causal = unwrap(model)
+    config = _config(causal, tokenizer, way.max_new_tokens)
+    rules = _rules(causal, config, way)
+    abilities = find_abilities(causal)
+    if abilities is None:
+        ids = generate_ids(causal, distinct, rules, config, before_pass)
+    else:
+        longest = max(len(branch) for prompt in distinct for branch in prompt) + way.max_new_tokens
+        limits = Limits(_max_rows(causal, abilities, longest, batch_size * len(rules.weights)))
+        shares_prefix = abilities.window is None or longest <= abilities.window
+        ids = Engine(causal, rules, limits, shares_prefix, before_pass).run(distinct)
+    by_prompt = dict(zip(distinct, ids, strict=True))
+    return [by_prompt[tuple(tuple(branch) for branch in prompt)] for prompt in prompts]
+
+
+def _rules(model: PreTrainedModel, config: GenerationConfig, way: Way) -> Rules:
+    return Rules(
+        max_new_tokens=way.max_new_tokens,
+        end_ids=frozenset(config.eos_token_id or []),
+        chooser=Chooser(way.temperature, way.top_p),
+        weights=(1.0,) if way.rose_weight is None else (1.0, -way.rose_weight),
+        seed=way.seed,
+        process=logits_process(model, config),
+    )
+
+
+def _max_rows(model: PreTrainedModel, abilities: Abilities, longest: int, wanted: int) -> int:
+    """As many rows as are wanted, or fewer where memory is short, but enough for one answer."""
+    free = available_bytes(model.device)
+    if free is None:
+        return wanted
+    fitting = int(free * _MEMORY_SHARE) // (abilities.bytes_per_token * (longest + 2 * CHUNK))
+    return min(wanted, max(2, fitting))
+
+
+def _config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ends = _end_ids(model, tokenizer)
+    return GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=pad_id)
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
