@@ -1,0 +1,65 @@
+"""The safety report as one HTML page: no network, no script but the few lines in it, every text escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from rolekeeper.contracts.report import SafetyReport
+from rolekeeper.report.answers import answer_groups
+from rolekeeper.report.charts import bar_chart, loss_plane, score_plane
+from rolekeeper.report.sentences import percent, points, summary, tone_of
+
+
+def render_page(report: SafetyReport) -> str:
+    """Return the page. It is complete in itself and the same report always gives the same page."""
+    training = report.training
+    has_losses = bool(training.losses or training.validation_losses)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            summary=summary(report),
+            groups=answer_groups(report),
+            scores=score_plane(report.points) if report.points else None,
+            losses=loss_plane(training.losses, training.validation_losses, training.num_steps) if has_losses else None,
+            style=Markup(_read("report.css")),  # noqa: S704 - our own file
+            script=Markup(_read("report.js")),  # noqa: S704 - our own file
+            policy=content_security_policy(),
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def content_security_policy() -> str:
+    """Return what the page may do: use its own style and its own script, by their digests, and nothing else."""
+    style, script = (_digest(_read(name)) for name in ("report.css", "report.js"))
+    return f"default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("rolekeeper.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, points=points, tone=tone_of)
+    environment.globals.update(bar_chart=bar_chart)
+    return environment
+
+
+def _read(name: str) -> str:
+    return (files("rolekeeper.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
