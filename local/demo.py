@@ -27,6 +27,7 @@ from rolekeeper.contracts.characters import CharacterCreate
 from rolekeeper.contracts.jobs import TERMINAL, Job, Status
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.errors import InvalidInput, StageFailed, Unavailable
+from rolekeeper.report.render import render_page
 
 POLL_SECONDS = 0.5
 # Smooth bars matter more here than the few bytes that a heartbeat costs.
@@ -162,6 +163,7 @@ def _deliver(client: Client, job_id: str, out: Path) -> None:
     adapter_path = client.download_adapter(job_id, out)
     report_path = out / f"{job_id}.report.json"
     report_path.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    report_path.with_suffix(".html").write_text(render_page(report), encoding="utf-8")
     Console(width=120).print(report_tables(report))
     _print_paths(report, adapter_path, report_path)
 
@@ -171,3 +173,4 @@ def _print_paths(report: SafetyReport, adapter_path: Path, report_path: Path) ->
     print(f"adapter {adapter_path} ({adapter_path.stat().st_size / 1e6:.1f} MB)")
     print(f"sha256  {sha256}{'' if sha256 == report.adapter_sha256 else ' which is not what the report is about'}")
     print(f"report  {report_path}")
+    print(f"page    {report_path.with_suffix('.html')}")

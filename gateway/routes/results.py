@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import from_json
-from starlette.responses import FileResponse
+from sqlalchemy.orm import Session
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse
 
+from gateway.cards import read_card
 from gateway.conditional import artifact_headers, download, is_current, not_modified
 from gateway.dependencies import CallerDep, IdPath, SessionDep, StoreDep
 from gateway.documents import DOWNLOAD_ERRORS
@@ -20,6 +23,9 @@ from rolekeeper.contracts.problems import Page
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.jobs import service
+from rolekeeper.report.card import finish_card
+from rolekeeper.report.reading import read_report
+from rolekeeper.report.render import content_security_policy, render_page
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"], responses=problem_responses(*DOWNLOAD_ERRORS, 409))
@@ -68,6 +74,45 @@ def get_job_report(
 
 
 @router.get(
+    "/{job_id}/report.html",
+    operation_id="get_job_report_page",
+    summary="The safety report as a page",
+    response_class=HTMLResponse,
+    responses={304: {"description": "The page is as the ETag in If-None-Match says"}},
+)
+def get_job_report_page(
+    request: Request, session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath
+) -> Response:
+    """The same report for people: complete in itself, to read, print and keep. Answers are blurred until clicked."""
+    report = _read_report(session, store, caller, job_id)
+    page = render_page(report).encode()
+    headers = {
+        "etag": f'"sha256-{hashlib.sha256(page).hexdigest()}"',
+        "cache-control": "private, no-cache",
+        "content-security-policy": f"{content_security_policy()}; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+    if is_current(request, headers["etag"]):
+        return not_modified(headers)
+    return HTMLResponse(page, headers=headers)
+
+
+@router.get(
+    "/{job_id}/card",
+    operation_id="get_job_card",
+    summary="The model card, with the results",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/markdown": {}}}},
+)
+def get_job_card(session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath) -> Response:
+    """The adapter's README.md with what the report found: `model-index` for the Hugging Face hub, and a table."""
+    report = _read_report(session, store, caller, job_id)
+    card = finish_card(read_card(store, report.adapter_sha256), report)
+    return Response(card, headers={"cache-control": "private, no-cache"}, media_type="text/markdown")
+
+
+@router.get(
     "/{job_id}/adapter",
     operation_id="get_job_adapter",
     summary="Download the adapter",
@@ -84,6 +129,11 @@ def get_job_adapter(
     """A tar of a PEFT folder. Ranges work; the ETag is the sha256 of the whole."""
     artifact = service.get_artifact(session, caller, job_id, ArtifactKind.ADAPTER)
     return download(request, store, artifact, f"adapter-{job_id}.tar", "application/x-tar")
+
+
+def _read_report(session: Session, store: Store, caller: str, job_id: str) -> SafetyReport:
+    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.REPORT)
+    return read_report(store.path(artifact.sha256).read_bytes())
 
 
 def _scores_after(store: Store, artifact: Artifact, after: int) -> Iterator[SampleScore]:

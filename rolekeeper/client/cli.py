@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rolekeeper.client.options import Connection, Training, spread
+from rolekeeper.client.options import Connection, OptionalConnection, Training, spread
 
 if TYPE_CHECKING:
     from rolekeeper.client.commands import Commands
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, job_...")]
+OptionalJobId = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of the job, job_...")]
 InputFile = typer.Argument(exists=True, dir_okay=False, readable=True)
 
 app = typer.Typer(
@@ -83,10 +84,30 @@ def scores(
 
 @app.command()
 @spread
-def report(job: JobId, connection: Connection) -> None:
-    """Print the safety report: base model against tuned model."""
+def report(
+    connection: OptionalConnection,
+    job: OptionalJobId = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", dir_okay=False, help="A report.json, in place of JOB")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", dir_okay=False, help="Write it as a page to this file")] = None,
+) -> None:
+    """Print the safety report, base model against tuned model, or write it as a page that needs no network."""
+    if (job is None) == (source is None):
+        raise typer.BadParameter("name a JOB, or give --from with a file")
+    if source is not None:
+        _report_from(source, html, connection.json)
+    elif job is not None:
+        with _open(connection.needed()) as commands:
+            commands.report(job, html)
+
+
+@app.command()
+@spread
+def card(job: JobId, connection: Connection) -> None:
+    """Print the adapter's model card with the results of the safety report in it, as the Hugging Face hub reads it."""
     with _open(connection) as commands:
-        commands.show_report(job)
+        commands.show_card(job)
 
 
 @app.command()
@@ -130,3 +151,9 @@ def _open(connection: Connection) -> AbstractContextManager[Commands]:
     from rolekeeper.client.commands import open_commands  # noqa: PLC0415
 
     return open_commands(connection)
+
+
+def _report_from(source: Path, html: Path | None, as_json: bool) -> None:
+    from rolekeeper.client.reports import show_stored  # noqa: PLC0415 - as above
+
+    show_stored(source, html, as_json)

@@ -162,6 +162,10 @@ class Client:
         """The safety report of a job that succeeded."""
         return _parse(SafetyReport, self._get(f"/v1/jobs/{job_id}/report"))
 
+    def card(self, job_id: str) -> str:
+        """The model card of the job's adapter, with the results of its safety report: Markdown."""
+        return self._get(f"/v1/jobs/{job_id}/card").text
+
     def download_adapter(self, job_id: str, folder: Path, on_bytes: OnBytes | None = None) -> Path:
         """Download the adapter of a job that succeeded to `folder`, and verify its sha256.
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 
 from rolekeeper.client.options import Connection, Training
 from rolekeeper.client.progress import follow
-from rolekeeper.client.report_tables import report_tables
+from rolekeeper.client.reports import show
 from rolekeeper.client.session import Exit, Session, open_session
 from rolekeeper.client.tables import jobs_table, scores_table, summary_tables
 from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
@@ -93,9 +93,13 @@ class Commands:
         summary = self._session.client.score_summary(job_id)
         self._session.show([summary], lambda summaries: summary_tables(*summaries))
 
-    def show_report(self, job_id: str) -> None:
-        """The safety report of a job."""
-        self._session.show([self._session.client.report(job_id)], lambda reports: report_tables(*reports))
+    def report(self, job_id: str, html: Path | None) -> None:
+        """The safety report of a job, as tables or as a page in the file `html`."""
+        show(self._session.client.report(job_id), html, self._session.json)
+
+    def show_card(self, job_id: str) -> None:
+        """The model card of a job's adapter."""
+        typer.echo(self._session.client.card(job_id), nl=False)
 
     def download(self, job_id: str, folder: Path) -> None:
         """The adapter of a job, verified."""

@@ -25,6 +25,25 @@ class Connection:
 
 
 @dataclasses.dataclass(frozen=True)
+class OptionalConnection:
+    """As `Connection`, for a command that can do without."""
+
+    url: Annotated[str | None, typer.Option("--url", envvar="ROLEKEEPER_URL", help="Where the gateway answers")] = None
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", envvar="ROLEKEEPER_API_KEY", help="The platform's key, rk_...")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, and nothing else, on stdout")] = (
+        False
+    )
+
+    def needed(self) -> Connection:
+        """The connection. Raises BadParameter if a part of it was not given."""
+        if self.url is None or self.api_key is None:
+            raise typer.BadParameter("give --url and --api-key, or their environment variables")
+        return Connection(self.url, self.api_key, self.json)
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     """What a job is asked for. Whatever is not given is left to the deployment's defaults."""
 

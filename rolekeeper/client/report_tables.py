@@ -31,9 +31,9 @@ def _measures_table(report: SafetyReport) -> Table:
     table = Table(title=f"{report.base_model}, before and after", caption=_caption(report))
     table.add_column("measure", no_wrap=True)
     table.add_column("better")
-    table.add_column("base [95 %]", justify="right", no_wrap=True)
-    table.add_column("tuned [95 %]", justify="right", no_wrap=True)
-    table.add_column("difference [95 %]", justify="right", no_wrap=True)
+    table.add_column("base [95 %]", justify="right")
+    table.add_column("tuned [95 %]", justify="right")
+    table.add_column("difference [95 %]", justify="right")
     table.add_column("pairs", justify="right")
     for measure in report.measures:
         table.add_row(*_measure_cells(measure))
@@ -59,7 +59,7 @@ def _results_table(report: SafetyReport) -> Table:
     for column in ("suite", "part", "judge"):
         table.add_column(column, overflow="fold")
     for column in ("base", "tuned", "difference [95 %]", "p", "lost", "gained", "no label"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right")
     for part in report.results:
         table.add_section()
         for judged in part.judges:

@@ -62,11 +62,20 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(connection: Connection) -> Iterator[Session]:
-    """The edge of the command line: an error becomes a message on stderr and an exit code."""
+    """A session over one connection, at the edge of the command line."""
     stderr = Console(stderr=True)
+    with (
+        exit_codes(),
+        Client(connection.url, connection.api_key, on_retry=partial(tell_retry, stderr)) as client,
+    ):
+        yield Session(client, stderr, connection.json)
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """The edge of the command line: an error becomes a message on stderr and an exit code."""
     try:
-        with Client(connection.url, connection.api_key, on_retry=partial(tell_retry, stderr)) as client:
-            yield Session(client, stderr, connection.json)
+        yield
     except RolekeeperError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(exit_code(error)) from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rolekeeper.contracts.attacks import AttackResults
 from rolekeeper.contracts.estimates import Estimate
@@ -58,6 +58,8 @@ class SuiteUsed(Contract):
 
 class SafetyReport(Contract):
     """Base model against tuned model, and everything the numbers were made from."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     object: Literal["safety_report"] = "safety_report"
     schema_version: Literal[2] = Field(default=2, description="Grows when a reader must change")

@@ -46,6 +46,9 @@ def test_the_demo_prints_the_result_and_leaves_only_that(tiny_demo: list[str], s
     assert SafetyReport.model_validate_json(report_path.read_bytes()).adapter_sha256 == sha256
     assert str(adapter) in demo.stdout
     assert str(report_path) in demo.stdout
+    (page_path,) = (state / "out").glob("*.report.html")
+    assert sha256 in page_path.read_text(encoding="utf-8")
+    assert str(page_path) in demo.stdout
 
     assert wait_until_gone(state, seconds=0) == []
     assert {path.name for path in state.iterdir()} == {"cache", "out"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +18,26 @@ from rolekeeper.contracts.jobs import StageName
 from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.jobs import claims
 from rolekeeper.jobs.db import Database
+from rolekeeper.report.card import finish_card
+from rolekeeper.report.render import render_page
 from tests.integration.gateway.calls import create_job
+from tests.unit.rolekeeper.reports import make_report
 
-ADAPTER = bytes(range(256)) * 100
-REPORT = b'{"object":"safety_report"}'
+README = b"---\nlicense: apache-2.0\n---\n# Isaura Kell\n"
+
+
+def make_tar(name: str, content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+ADAPTER = make_tar("README.md", README) + bytes(range(256)) * 100
+STORED = make_report().model_copy(update={"adapter_sha256": hashlib.sha256(ADAPTER).hexdigest()})
+REPORT = STORED.model_dump_json(indent=1).encode()
 
 
 class Done(NamedTuple):
@@ -88,6 +106,34 @@ def test_report(client: TestClient, done: Done) -> None:
     assert response.headers["content-type"] == "application/json"
     etag = response.headers["etag"]
     assert client.get(f"{done.path}/report", headers={"if-none-match": etag}).status_code == 304
+
+
+def test_report_as_a_page(client: TestClient, done: Done) -> None:
+    response = client.get(f"{done.path}/report.html")
+    assert response.text == render_page(STORED)
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert response.headers["content-security-policy"].endswith("; frame-ancestors 'none'")
+    etag = response.headers["etag"]
+    assert client.get(f"{done.path}/report.html", headers={"if-none-match": etag}).status_code == 304
+
+
+def test_card_holds_the_results(client: TestClient, done: Done) -> None:
+    response = client.get(f"{done.path}/card")
+    assert response.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert response.text == finish_card(README.decode(), STORED)
+
+
+def test_what_an_older_build_made_is_a_conflict_that_says_so(
+    client: TestClient, done: Done, database: Database, store_dir: Path
+) -> None:
+    path = Store(store_dir).path(hashlib.sha256(REPORT).hexdigest())
+    path.chmod(0o644)
+    path.write_bytes(b'{"object":"safety_report"}')
+    for kind in ("report.html", "card"):
+        response = client.get(f"{done.path}/{kind}")
+        assert (response.status_code, response.json()["error"]["code"]) == (409, "unreadable_report")
+    assert client.get(f"{done.path}/report").content == b'{"object":"safety_report"}'
 
 
 def test_adapter_names_its_bytes(client: TestClient, done: Done) -> None:

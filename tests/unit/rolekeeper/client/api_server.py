@@ -199,6 +199,10 @@ def _add_reads(app: FastAPI, state: ApiState) -> None:
     def report() -> Response:
         return _json(make_report())
 
+    @app.get("/v1/jobs/{job_id}/card")
+    def card() -> Response:
+        return Response("---\ntags: []\n---\n# Isaura Kell\n", media_type="text/markdown")
+
     @app.get("/v1/jobs/{job_id}/adapter")
     def adapter(request: Request) -> Response:
         return _adapter(state, request.headers.get("range"))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from typer.testing import CliRunner, Result
 
 from rolekeeper.client.cli import app
 from rolekeeper.contracts.jobs import JobError, Progress, Status
+from rolekeeper.report.render import render_page
 from tests.unit.rolekeeper.client.api_server import ADAPTER, KEY, ApiState, problem
 from tests.unit.rolekeeper.client.samples import make_job, make_scores, make_summary
+from tests.unit.rolekeeper.reports import make_report
 
 PENDING, QUEUED, RUNNING, SUCCEEDED = Status.PENDING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED
 PROGRESS = Progress(done=40, total=66, unit="steps", eta_seconds=35.2, metrics={"loss": 2.104})
@@ -108,6 +111,32 @@ def test_watch_fails_with_the_job(api: ApiState, status: Status, word: str) -> N
     assert word in result.stderr
 
 
+def test_the_report_as_a_page(api: ApiState, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert run(api, "report", "job_1", "--html", str(page)).stdout.strip() == str(page)
+    assert page.read_text(encoding="utf-8") == render_page(make_report())
+
+
+def test_a_stored_report_needs_no_server(tmp_path: Path) -> None:
+    source, page = tmp_path / "report.json", tmp_path / "report.html"
+    source.write_text(make_report().model_dump_json(), encoding="utf-8")
+    alone = partial(CliRunner().invoke, app, env={"ROLEKEEPER_URL": None, "ROLEKEEPER_API_KEY": None, "COLUMNS": "160"})
+    assert alone(["report", "--from", str(source), "--html", str(page)]).exit_code == 0
+    assert page.read_text(encoding="utf-8") == render_page(make_report())
+    assert "harmful share" in alone(["report", "--from", str(source)]).stdout
+    assert lines(alone(["report", "--from", str(source), "--json"]))[0]["job"] == "job_1"
+    source.write_text('{"object": "safety_report"}', encoding="utf-8")
+    unreadable = alone(["report", "--from", str(source)])
+    assert (unreadable.exit_code, "Run the job again" in unreadable.stderr) == (1, True)
+    assert alone(["report", "--from", str(tmp_path / "nothing.json")]).exit_code == 1
+    for asked in (["report"], ["report", "job_1"], ["report", "job_1", "--from", str(source)]):
+        assert alone(asked).exit_code == 2
+
+
+def test_the_card_is_printed_as_it_is(api: ApiState) -> None:
+    assert run(api, "card", "job_1").stdout == "---\ntags: []\n---\n# Isaura Kell\n"
+
+
 def test_jobs_scores_report_and_cancel(api: ApiState) -> None:
     api.states, api.scores = [TRAINING], make_scores(4)
     listed = run(api, "jobs", "--limit", "2").stdout
@@ -170,7 +199,9 @@ def test_exit_codes(api: ApiState, inputs: list[str], tmp_path: Path) -> None:
     assert run(api, "report", "job_1").exit_code == 1
     (tmp_path / "file").write_bytes(b"")
     assert run(api, "download", "job_1", "--out", str(tmp_path / "file" / "x")).exit_code == 1
-    result = CliRunner().invoke(app, ["jobs"], env={"ROLEKEEPER_URL": None, "ROLEKEEPER_API_KEY": None})
+    result = CliRunner().invoke(
+        app, ["jobs"], env={"ROLEKEEPER_URL": None, "ROLEKEEPER_API_KEY": None, "COLUMNS": "160"}
+    )
     assert result.exit_code == 2
     assert "--url" in result.stderr
 
