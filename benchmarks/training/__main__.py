@@ -19,8 +19,10 @@ beside its ratio; those that end in _over_sft and _over_trl_sft are better when 
 - trl_ratio, trl_default_ratio: time of TRL over our SFT. rbo_over_trl_sft: our RBO over TRL without checkpointing.
 - rbo_over_sft: target 1.04 (1 + h/2); cached_over_sft: RBO's second epoch over SFT's.
 - official_ratio: time of the official epoch over score + rbo.
-- tokens_per_second: without padding. peak_rss_mb: the most memory resident while a way ran; rbo_peak_target_mb: that of
-  SFT, three chunks of logits and the kept states. loss_difference: the greatest between our SFT and TRL in a step.
+- tokens_per_second: without padding. loss_difference: the greatest between our SFT and TRL in a step.
+- peak_rss_mb: the most memory resident in an epoch, always in a new process, median. peak_in_use_mb: the same without
+  what the allocator keeps of freed memory. Target: the same of SFT, three tensors of a chunk's logits (logits and
+  log-probs of the policy, log-probs of the reference), and the kept states of the reference.
 """
 
 from __future__ import annotations
@@ -32,36 +34,27 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from benchmarks.scoring.machine import measure_peak_memory
 from benchmarks.scoring.rolebench import read_workload
 from benchmarks.scoring.synthetic import make_workload, shapes
 from benchmarks.scoring.workload import Disagreement
 from benchmarks.timing import exit_code, show
+from benchmarks.training.memory import KL_WEIGHTS, Peaks, allowed_mb, measure_peaks, peak_mb
 from benchmarks.training.ours import KL_WEIGHT, Ours
 from benchmarks.training.peers import Peer
 from benchmarks.training.workload import Outcome, greatest_difference, make_rows
 from rolekeeper.contracts.jobs import Hyperparameters
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import load_base
-from rolekeeper.method.fused import CHUNK_ROWS
 
 MAX_DIFFERENCE = 1e-4
 PEERS = ("trl", "trl_default", "official")
 MAX_BATCH_TOKENS = 2048
 
 Way = Callable[[], Outcome]
-
-
-class Memory(NamedTuple):
-    """Peaks of our SFT and RBO in MB, None where the system does not tell; the losses of that SFT."""
-
-    sft_mb: float | None
-    rbo_mb: float | None
-    losses: list[float]
 
 
 def main() -> int:
@@ -81,6 +74,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--h", type=float, default=0.4, help="share of the samples that is flagged")
     parser.add_argument("--peer", choices=PEERS, action="append", help="time this one only; again for more")
     parser.add_argument("--onednn-peers", action="store_true", help="give the peers our linear layers")
+    parser.add_argument("--peak-of", choices=KL_WEIGHTS, help="print the peak memory of this in MB, and nothing else")
     parser.add_argument("--rolebench", type=Path, metavar="FILE", help="train on these dialogues, not on the case")
     parser.add_argument("--profiles", type=Path, metavar="FILE", help="JSON object, role to description")
     options = parser.parse_args()
@@ -94,32 +88,22 @@ def parse_options() -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure memory before a peer's copy of the model is there, check the losses, then time."""
-    loaded = load_base(find_entry(load_catalog(), options.model), device="cpu")
-    workload = (
-        make_workload(loaded.tokenizer, shapes()["spe"], options.samples)
-        if options.rolebench is None
-        else read_workload(loaded.tokenizer, options.rolebench, options.profiles, options.samples)
-    )
-    rows = make_rows(workload, options.h)
-    hyper = Hyperparameters(batch_size=options.batch_size, warmup_share=0.0, epochs=1)
-    ours = Ours(loaded, rows, hyper, MAX_BATCH_TOKENS)
+    """Measure memory in processes of their own, check the losses, then time."""
+    ours = prepare(options)
+    if options.peak_of is not None:
+        print(peak_mb(ours, options.peak_of) or "")
+        return
+    rows, hyper, loaded = ours.rows, ours.hyper, ours.loaded
     peer = Peer(loaded.model, loaded.tokenizer, rows, hyper, options.peer_batch, options.onednn_peers)
-    memory = measure_memory(ours)
-    difference = check_losses(memory.losses, peer)
+    tell("our SFT and RBO in other processes, for their memory")
+    peaks = measure_peaks([sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--peak-of"])
+    losses = warm_up(ours)
+    difference = check_losses(losses, peer)
     seconds = time_in_turns(ways_of(ours, peer, options.peer or PEERS), options.rounds)
-    states_mb = rows.flagged_response_tokens * loaded.model.config.hidden_size * 4 / 1e6
-    chunks_mb = 3 * CHUNK_ROWS * loaded.model.config.vocab_size * 4 / 1e6
     figures = figures_of(seconds, rows.flagged_share)
     figures |= {f"{name}_tokens_per_second": rows.num_tokens / took for name, took in seconds.items()}
-    figures |= {
-        "loss_difference": difference,
-        "first_loss": memory.losses[0],
-        "last_loss": memory.losses[-1],
-        "sft_peak_rss_mb": memory.sft_mb,
-        "rbo_peak_rss_mb": memory.rbo_mb,
-        "rbo_peak_target_mb": None if memory.sft_mb is None else memory.sft_mb + states_mb + chunks_mb,
-    }
+    figures |= {"loss_difference": difference, "first_loss": losses[0], "last_loss": losses[-1]}
+    figures |= figures_of_memory(peaks, ours)
     figures |= {f"{name}_seconds": took for name, took in seconds.items()}
     figures |= {"h": rows.flagged_share, "tokens": rows.num_tokens, "samples": options.samples}
     figures |= {"batch_size": options.batch_size, "peer_batch": options.peer_batch, "rounds": options.rounds}
@@ -127,13 +111,24 @@ def run(options: argparse.Namespace) -> None:
     show(options.json, "training", "spe" if options.rolebench is None else "rolebench", figures)
 
 
-def measure_memory(ours: Ours) -> Memory:
-    """Train one epoch of each: this is their warm-up too."""
-    tell("our SFT and RBO, for their memory")
-    kept: list[Outcome] = []
-    sft = measure_peak_memory(lambda: kept.append(ours.train(0.0, epochs=1)))
-    rbo = measure_peak_memory(lambda: ours.train(KL_WEIGHT, epochs=1))
-    return Memory(sft.peak_mb, rbo.peak_mb, kept[0].losses)
+def prepare(options: argparse.Namespace) -> Ours:
+    """Load the base model, and make the rows."""
+    loaded = load_base(find_entry(load_catalog(), options.model), device="cpu")
+    workload = (
+        make_workload(loaded.tokenizer, shapes()["spe"], options.samples)
+        if options.rolebench is None
+        else read_workload(loaded.tokenizer, options.rolebench, options.profiles, options.samples)
+    )
+    hyper = Hyperparameters(batch_size=options.batch_size, warmup_share=0.0, epochs=1)
+    return Ours(loaded, make_rows(workload, options.h), hyper, MAX_BATCH_TOKENS)
+
+
+def warm_up(ours: Ours) -> list[float]:
+    """Train one epoch of each. Returns the losses of SFT."""
+    tell("our SFT and RBO, to warm up")
+    losses = ours.train(0.0, epochs=1).losses
+    ours.train(KL_WEIGHT, epochs=1)
+    return losses
 
 
 def check_losses(ours: list[float], peer: Peer) -> float:
@@ -200,6 +195,19 @@ def figures_of(seconds: dict[str, float], h: float) -> dict[str, Any]:
         "rbo_over_trl_sft_target": 1.0,
         "official_ratio": ratio(of("official"), of("score") + of("rbo")),
         "official_ratio_target": 1.75,
+    }
+
+
+def figures_of_memory(peaks: dict[str, Peaks], ours: Ours) -> dict[str, float | None]:
+    """Peaks in MB, and what those of RBO may be."""
+    sft, rbo = peaks["sft"], peaks["rbo"]
+    return {
+        "sft_peak_rss_mb": sft.resident_mb,
+        "rbo_peak_rss_mb": rbo.resident_mb,
+        "rbo_peak_rss_target_mb": allowed_mb(sft.resident_mb, ours),
+        "sft_peak_in_use_mb": sft.in_use_mb,
+        "rbo_peak_in_use_mb": rbo.in_use_mb,
+        "rbo_peak_in_use_target_mb": allowed_mb(sft.in_use_mb, ours),
     }
 
 

@@ -19,7 +19,8 @@ Project = Callable[[Tensor], Tensor]
 """Hidden states [C, D] to logits [C, V]: the output head, with softcapping where the model has it."""
 
 CHUNK_ROWS = 128
-"""Three to five tensors of CHUNK_ROWS x V x 4 bytes live at once: 25 MB each at a vocabulary of 49,152."""
+"""Tensors of CHUNK_ROWS x V x 4 bytes live at once, 25 MB each at a vocabulary of 49,152: two for CE, three to five
+with the KL term."""
 
 
 class Anchor(NamedTuple):
@@ -82,12 +83,10 @@ class _Fused(torch.autograd.Function):
         flagged_T = torch.zeros(len(labels_T), dtype=torch.bool, device=labels_T.device)
         if anchor is not None:
             flagged_T[anchor.rows_F] = True
-            reference_project = anchor.project or project
             parts = zip(*(part.split(CHUNK_ROWS) for part in anchor[:3]), strict=True)
             for rows_C, reference_CD, weights_C in parts:
-                reference_CV = torch.log_softmax(reference_project(reference_CD).float(), dim=-1)
-                part = _Chunk(outer, hidden_TD[rows_C], labels_T[rows_C], ce_weight)
-                anchored = part.anchored(reference_CV, weights_C, anchor.direction)
+                piece = anchor._replace(rows_F=rows_C, reference_FD=reference_CD, weights_F=weights_C)
+                anchored = _anchored(outer, hidden_TD, labels_T, ce_weight, piece)
                 grad_TD[rows_C], ce, kl = anchored.grad_CD, ce + anchored.ce_sum, kl + anchored.weighted_kl
         rows_P = torch.nonzero(~flagged_T).flatten()
         for rows_C in rows_P.split(CHUNK_ROWS) if len(rows_P) else ():
@@ -108,7 +107,7 @@ class _Head:
     """The output head, and how a gradient by logits goes back through it; those of its weights add up."""
 
     def __init__(self, project: Project, head: Sequence[Tensor]) -> None:
-        self._project = project
+        self.project = project
         self._weights = head
         self.grads = [torch.zeros_like(weight, dtype=torch.float32) for weight in head]
 
@@ -116,7 +115,7 @@ class _Head:
         """Return the hidden states as a leaf, and their logits [C, V]."""
         with torch.enable_grad():
             leaf_CD = hidden_CD.detach().requires_grad_()
-            return leaf_CD, self._project(leaf_CD)
+            return leaf_CD, self.project(leaf_CD)
 
     def back(self, leaf_CD: Tensor, logits_CV: Tensor, grad_CV: Tensor) -> Tensor:
         """Return the gradient by the hidden states."""
@@ -130,6 +129,14 @@ class _Terms(NamedTuple):
     grad_CD: Tensor
     ce_sum: Tensor
     weighted_kl: Tensor
+
+
+def _anchored(head: _Head, hidden_TD: Tensor, labels_T: Tensor, ce_weight: float, piece: Anchor) -> _Terms:
+    """CE and KL of a chunk's rows of an anchor. Its logits are gone before those of the next chunk are made."""
+    reference_project = piece.project or head.project
+    reference_CV = torch.log_softmax(reference_project(piece.reference_FD).float(), dim=-1)
+    chunk = _Chunk(head, hidden_TD[piece.rows_F], labels_T[piece.rows_F], ce_weight)
+    return chunk.anchored(reference_CV, piece.weights_F, piece.direction)
 
 
 class _Chunk:
@@ -150,16 +157,17 @@ class _Chunk:
         )
 
     def anchored(self, reference_CV: Tensor, weights_C: Tensor, direction: KlDirection) -> _Terms:
-        """CE, and the KL to the reference's log-probs."""
+        """CE, and the KL to the reference's log-probs, which are overwritten too."""
         weights_C1 = weights_C.unsqueeze(-1)
-        p_CV = self._policy_CV.exp()
         if direction is KlDirection.REVERSE:
-            ratio_CV = self._policy_CV.sub_(reference_CV)
+            ratio_CV = torch.sub(self._policy_CV, reference_CV, out=reference_CV)
+            p_CV = self._policy_CV.exp_()
             kl_C1 = torch.linalg.vecdot(p_CV, ratio_CV).unsqueeze(-1)
             grad_CV = ratio_CV.sub_(kl_C1).mul_(weights_C1).add_(self._ce_weight).mul_(p_CV)
         else:
             q_CV = reference_CV.exp()
             kl_C1 = torch.linalg.vecdot(q_CV, reference_CV.sub_(self._policy_CV)).unsqueeze(-1)
+            p_CV = self._policy_CV.exp_()
             grad_CV = p_CV.mul_(weights_C1 + self._ce_weight).sub_(q_CV.mul_(weights_C1))
         return _Terms(self._pull(grad_CV), self._ce_sum, (kl_C1 * weights_C1).sum())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -132,6 +133,21 @@ def test_logits_exist_for_a_chunk_of_rows_only() -> None:
     fused_rbo(project, hidden_TD, labels_T, 1.0, anchor)
     assert max(rows) == fused.CHUNK_ROWS
     assert sum(rows) == 700 + 350
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+def test_the_logits_of_a_chunk_are_gone_before_the_next_are_made(direction: KlDirection) -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def project(hidden_TD: Tensor) -> Tensor:
+        assert [logits() for logits in made] == [None] * len(made)
+        logits_TV = head()(hidden_TD)
+        made.append(weakref.ref(logits_TV))
+        return logits_TV
+
+    hidden_TD, labels_T, anchor = make_case(700, range(0, 700, 2), direction)
+    fused_rbo(project, hidden_TD, labels_T, 1.0, anchor)
+    assert len(made) == 3 * 3
 
 
 def test_a_nan_is_in_the_loss() -> None:
