@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.documents import DESCRIPTION, TAGS
 from gateway.resources import open_resources
-from gateway.routes import characters, events, files, jobs, results
+from gateway.routes import characters, events, files, jobs, releases, results
 from gateway.settings import Settings
 from gateway.uploads import LIMITS
 from rolekeeper.contracts.characters import CharacterCreate
@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = create_web_app(
         "Rolekeeper",
-        [characters.router, files.router, jobs.router, events.router, results.router],
+        [characters.router, files.router, jobs.router, events.router, results.router, releases.router],
         lifespan=lifespan,
         checks={"database": resources.database.ping, "store": lambda: _check_store(settings)},
         limits=LIMITS,

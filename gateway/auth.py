@@ -1,4 +1,4 @@
-"""Bearer key to owner."""
+"""Bearer key to caller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from gateway.resources import Resources
 from rolekeeper.errors import Unauthorized
-from rolekeeper.jobs import service
+from rolekeeper.jobs import keys
+from rolekeeper.jobs.keys import Caller
 
 Credentials = Annotated[
     HTTPAuthorizationCredentials | None,
@@ -17,8 +18,8 @@ Credentials = Annotated[
 ]
 
 
-def find_caller(request: Request, credentials: Credentials) -> str:
-    """Return the owner of the bearer key. Raises Unauthorized.
+def find_caller(request: Request, credentials: Credentials) -> Caller:
+    """Return who sent the bearer key. Raises Unauthorized.
 
     It uses a transaction of its own, so that no connection is held while a body is uploaded.
     """
@@ -26,4 +27,4 @@ def find_caller(request: Request, credentials: Credentials) -> str:
         raise Unauthorized("send your API key as `Authorization: Bearer rk_...`")
     resources: Resources = request.app.state.resources
     with resources.database.transaction() as session:
-        return service.find_owner(session, credentials.credentials)
+        return keys.find_caller(session, credentials.credentials)

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from gateway.auth import find_caller
 from gateway.resources import Resources
 from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.release import Scope
+from rolekeeper.jobs.keys import Caller
 
 
 def open_transaction(request: Request) -> Iterator[Session]:
@@ -31,11 +33,44 @@ def find_store(request: Request) -> Store:
     return find_resources(request).store
 
 
+def find_writer(caller: Annotated[Caller, Depends(find_caller)]) -> Caller:
+    """Who calls, with a key that may do all with characters and jobs. Raises Forbidden."""
+    caller.require(Scope.WRITE_JOBS)
+    return caller
+
+
+def find_owner(caller: Annotated[Caller, Depends(find_writer)]) -> str:
+    """The owner of such a key. Raises Forbidden."""
+    return caller.owner
+
+
+def find_approver(caller: Annotated[Caller, Depends(find_caller)]) -> Caller:
+    """Who calls, with a key that may decide on adapters. Raises Forbidden."""
+    caller.require(Scope.APPROVE)
+    return caller
+
+
+def find_reader(caller: Annotated[Caller, Depends(find_caller)]) -> str:
+    """The owner, of a key that may read jobs and what they made. Raises Forbidden."""
+    caller.require(Scope.WRITE_JOBS, Scope.APPROVE)
+    return caller.owner
+
+
+def find_auditor(caller: Annotated[Caller, Depends(find_caller)]) -> str:
+    """The owner, of a key that may read the audit log. Raises Forbidden."""
+    caller.require(Scope.READ_AUDIT, Scope.APPROVE)
+    return caller.owner
+
+
 # "function" ends the transaction before the answer leaves: who reads a 2xx can rely on the commit.
 SessionDep = Annotated[Session, Depends(open_transaction, scope="function")]
 StoreDep = Annotated[Store, Depends(find_store)]
 ResourcesDep = Annotated[Resources, Depends(find_resources)]
-CallerDep = Annotated[str, Depends(find_caller)]
+WriterDep = Annotated[Caller, Depends(find_writer)]
+ApproverDep = Annotated[Caller, Depends(find_approver)]
+OwnerDep = Annotated[str, Depends(find_owner)]
+ReaderDep = Annotated[str, Depends(find_reader)]
+AuditorDep = Annotated[str, Depends(find_auditor)]
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 IdPath = Annotated[str, Path(pattern=ID_PATTERN)]

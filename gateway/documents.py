@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi.openapi.models import Example
 
-DOWNLOAD_ERRORS = (401, 404, 422, 503)
+DOWNLOAD_ERRORS = (401, 403, 404, 422, 503)
 
 TAGS = [
     {"name": "characters", "description": "A role profile with its dialogues."},
     {"name": "files", "description": "Uploaded dialogues, in OpenAI's shape."},
     {"name": "jobs", "description": "One run of score, train and evaluate for one character."},
     {"name": "results", "description": "What a job made."},
+    {"name": "release", "description": "Who let an adapter out, or held it back, and why."},
     {"name": "health", "description": "For orchestrators and Prometheus; no key needed."},
 ]
 DESCRIPTION = (
@@ -72,6 +73,10 @@ FILE_BODY: dict[str, Any] = {
             }
         },
     }
+}
+EVALUATION_EXAMPLES: dict[str, Example] = {
+    "same": {"summary": "As before", "value": {}},
+    "stricter": {"summary": "A stricter gate", "value": {"gate": {"margin": 0.02}}},
 }
 JOB_EXAMPLES: dict[str, Example] = {
     "defaults": {

@@ -1,11 +1,12 @@
-"""`python -m gateway.keys create OWNER`: make an API key and print it, once."""
+"""`python -m gateway.keys create OWNER [--scope SCOPE ...]`: make an API key and print it, once."""
 
 from __future__ import annotations
 
 import argparse
 
 from gateway.settings import Settings
-from rolekeeper.jobs import service
+from rolekeeper.contracts.release import Scope
+from rolekeeper.jobs import keys
 from rolekeeper.jobs.db import Database
 
 
@@ -15,11 +16,18 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="make a key and print it; it can't be shown again")
     create.add_argument("owner", help="whose characters and jobs the key may see")
-    owner = parser.parse_args(arguments).owner
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=[scope.value for scope in Scope],
+        help="what the key may do; may be given several times; jobs:write if left out",
+    )
+    given = parser.parse_args(arguments)
+    scopes = [Scope(scope) for scope in given.scope or [Scope.WRITE_JOBS]]
     database = Database(Settings().database_url, pool_size=1)
     try:
         with database.transaction() as session:
-            key = service.create_key(session, owner)
+            key = keys.create_key(session, given.owner, scopes)
     finally:
         database.dispose()
     print(key)

@@ -15,12 +15,17 @@ from rolekeeper.suites.catalog import UnknownSuite, check_known, load_entries
 SUITE_PURPOSE = "suite"
 
 
-def find_suite_files(session: Session, owner: str, choices: Iterable[SuiteChoice]) -> dict[str, str]:
-    """Return the digests of the uploaded suites that are chosen, by their keys. Raises InvalidInput, UnknownSuite."""
+def find_suite_files(
+    session: Session, owner: str, choices: Iterable[SuiteChoice], under: str = "/evaluation"
+) -> dict[str, str]:
+    """Return the digests of the uploaded suites that are chosen, by their keys. Raises InvalidInput, UnknownSuite.
+
+    `under` is the JSON pointer to what holds the choices in the body.
+    """
     entries = load_entries()
     files = {}
     for index, choice in enumerate(choices):
-        pointer = f"/evaluation/suites/{index}"
+        pointer = f"{under}/suites/{index}"
         if choice.file is not None:
             files[suite_file_key(choice.file)] = _find(session, owner, choice.file, f"{pointer}/file")
             continue

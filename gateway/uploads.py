@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
-from gateway.dependencies import CallerDep
+from gateway.dependencies import OwnerDep
 from gateway.dialogues import Intake, Problems, Where
 from gateway.parsing import parse_object
 from gateway.suite_files import SUITE_PURPOSE
@@ -41,12 +41,12 @@ class Upload(NamedTuple):
     content: BinaryIO
 
 
-async def read_body(request: Request, _caller: CallerDep) -> bytes:
+async def read_body(request: Request, _owner: OwnerDep) -> bytes:
     """Return the body, once the caller is known: strangers can't make us hold megabytes."""
     return await request.body()
 
 
-async def read_upload(request: Request, _caller: CallerDep) -> AsyncIterator[Upload]:
+async def read_upload(request: Request, _owner: OwnerDep) -> AsyncIterator[Upload]:
     """Yield the uploaded file of a multipart body, once the caller is known; its parts go to a temporary file."""
     async with request.form(max_files=1, max_fields=8) as form:
         yield _find_upload(form)

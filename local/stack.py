@@ -23,6 +23,7 @@ from local.record import StackRecord, StateFolder, describe
 from local.redis_server import RedisServer
 from local.settings import Settings
 from local.signals import unstoppable
+from rolekeeper.contracts.release import Scope
 
 READY_SECONDS = 180.0
 SETUP_SECONDS = 120.0
@@ -105,7 +106,9 @@ class Stack:
             process = self.processes[name] = Process(self.plan.command(name, environment))
             process.start()
         self._write_record()
-        self.api_key = self._run("key", environment, "gateway.keys", "create", "local")
+        # Who runs the stack on their own machine is owner and approver in one.
+        scopes = [word for scope in Scope for word in ("--scope", scope.value)]
+        self.api_key = self._run("key", environment, "gateway.keys", "create", "local", *scopes)
         self.wait_ready()
         self._write_record()
 

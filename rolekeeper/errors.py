@@ -5,7 +5,9 @@ RolekeeperError
 │   └── UnknownBaseModel    the base model is not on the allow-list
 ├── NotFound                no such resource for this caller
 ├── Conflict                the resource's state does not allow this
+│   └── AdapterWithheld     the release gate or an approver holds the adapter back; `problems` says why
 ├── Unauthorized            no key, or a key that is not known
+├── Forbidden               the key lacks the scope for this
 ├── TooLarge                the body is over its limit
 ├── Unavailable             a part that this needs does not answer now; try again later
 ├── ClientGone              the client closed its connection; stop, nobody reads the answer
@@ -68,6 +70,22 @@ class Conflict(RolekeeperError):
     """The state of the resource does not allow what was asked."""
 
     code = "conflict"
+
+
+class AdapterWithheld(Conflict):
+    """The adapter is not given out. `problems` points at what in the safety report speaks against it."""
+
+    code = "adapter_withheld"
+
+    def __init__(self, message: str, code: str | None = None, problems: Sequence[ErrorItem] = ()) -> None:
+        super().__init__(message, code)
+        self.problems = tuple(problems)
+
+
+class Forbidden(RolekeeperError):
+    """The key is known, but lacks the scope for this."""
+
+    code = "missing_scope"
 
 
 class Unauthorized(RolekeeperError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, SessionDep, StoreDep
+from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, SessionDep, StoreDep
 from gateway.documents import CHARACTER_BODY, DOWNLOAD_ERRORS
 from gateway.uploads import BodyDep, keep_character
 from rolekeeper.contracts.characters import Character
@@ -24,27 +24,27 @@ router = APIRouter(prefix="/v1/characters", tags=["characters"], responses=probl
     openapi_extra=CHARACTER_BODY,
 )
 def create_character(
-    session: SessionDep, store: StoreDep, caller: CallerDep, body: BodyDep, response: Response
+    session: SessionDep, store: StoreDep, owner: OwnerDep, body: BodyDep, response: Response
 ) -> Character:
     """Send a role profile and its dialogues, or the id of an uploaded file of dialogues.
 
     System messages before the first turn are left out, since the profile takes their place; `notes` says how many.
     """
-    new = keep_character(session, store, caller, body)
-    character = service.create_character(session, caller, new)
+    new = keep_character(session, store, owner, body)
+    character = service.create_character(session, owner, new)
     response.headers["location"] = f"/v1/characters/{character.id}"
     return character
 
 
 @router.get("", operation_id="list_characters", summary="List characters, newest first")
 def list_characters(
-    session: SessionDep, caller: CallerDep, after: AfterQuery = None, limit: LimitQuery = 20
+    session: SessionDep, owner: ReaderDep, after: AfterQuery = None, limit: LimitQuery = 20
 ) -> Page[Character]:
     """One page of the characters of this key's owner."""
-    return service.list_characters(session, caller, after, limit)
+    return service.list_characters(session, owner, after, limit)
 
 
 @router.get("/{character_id}", operation_id="get_character", summary="Get a character")
-def get_character(session: SessionDep, caller: CallerDep, character_id: IdPath) -> Character:
+def get_character(session: SessionDep, owner: ReaderDep, character_id: IdPath) -> Character:
     """One character, without its dialogues."""
-    return service.get_character(session, caller, character_id)
+    return service.get_character(session, owner, character_id)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.sse import format_sse_event
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.dependencies import CallerDep, IdPath, LimitQuery, ResourcesDep
+from gateway.dependencies import IdPath, LimitQuery, ReaderDep, ResourcesDep
 from gateway.documents import DOWNLOAD_ERRORS
 from gateway.resources import Resources
 from rolekeeper.contracts.jobs import TERMINAL, JobEvent, Status
@@ -52,7 +52,7 @@ class News(NamedTuple):
 async def list_job_events(
     request: Request,
     resources: ResourcesDep,
-    caller: CallerDep,
+    owner: ReaderDep,
     job_id: IdPath,
     after: AfterEvent = 0,
     limit: LimitQuery = 20,
@@ -61,7 +61,7 @@ async def list_job_events(
 
     A stream resumes behind `Last-Event-ID`, and ends with an event `done` that carries the job's status.
     """
-    subject = Subject(caller, job_id)
+    subject = Subject(owner, job_id)
     if "text/event-stream" not in request.headers.get("accept", ""):
         news = await to_thread.run_sync(_read_news, resources, subject, after, limit)
         return JSONResponse(news.events.model_dump(mode="json"), headers={"vary": "accept"})

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
 from gateway.conditional import download
-from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, SessionDep, StoreDep
+from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, SessionDep, StoreDep
 from gateway.documents import DOWNLOAD_ERRORS, FILE_BODY
 from gateway.uploads import UploadDep, keep_file
 from rolekeeper.contracts.artifacts import Artifact
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/files", tags=["files"], responses=problem_respons
     responses=problem_responses(413),
     openapi_extra=FILE_BODY,
 )
-def create_file(session: SessionDep, store: StoreDep, caller: CallerDep, upload: UploadDep) -> UploadedFile:
+def create_file(session: SessionDep, store: StoreDep, owner: OwnerDep, upload: UploadDep) -> UploadedFile:
     """Upload dialogues as JSONL: one `{"messages": [...]}` per line, at most 256 KiB each and 256 MiB in all
     (purpose `fine-tune`). Or your own suite of prompts, as JSONL or CSV with the fields `prompt`, `part` (`harmful`,
     `benign` or `in_character`), `category` and, if you like, `id`; at most 10,000 prompts (purpose `suite`).
@@ -34,21 +34,21 @@ def create_file(session: SessionDep, store: StoreDep, caller: CallerDep, upload:
     The whole file is checked before anything is kept; what is wrong comes back with its line.
     """
     artifact = keep_file(store, upload)
-    return service.create_file(session, caller, upload.filename, upload.purpose, artifact)
+    return service.create_file(session, owner, upload.filename, upload.purpose, artifact)
 
 
 @router.get("", operation_id="list_files", summary="List files, newest first")
 def list_files(
-    session: SessionDep, caller: CallerDep, after: AfterQuery = None, limit: LimitQuery = 20
+    session: SessionDep, owner: OwnerDep, after: AfterQuery = None, limit: LimitQuery = 20
 ) -> Page[UploadedFile]:
     """One page of the files of this key's owner."""
-    return service.list_files(session, caller, after, limit)
+    return service.list_files(session, owner, after, limit)
 
 
 @router.get("/{file_id}", operation_id="get_file", summary="Get a file's description")
-def get_file(session: SessionDep, caller: CallerDep, file_id: IdPath) -> UploadedFile:
+def get_file(session: SessionDep, owner: OwnerDep, file_id: IdPath) -> UploadedFile:
     """Name, size and digest of one file."""
-    return service.get_file(session, caller, file_id)
+    return service.get_file(session, owner, file_id)
 
 
 @router.get(
@@ -59,9 +59,9 @@ def get_file(session: SessionDep, caller: CallerDep, file_id: IdPath) -> Uploade
     responses={200: {"content": {"application/jsonl": {}}}, 206: {"description": "The range that was asked for"}},
 )
 def get_file_content(
-    request: Request, session: SessionDep, store: StoreDep, caller: CallerDep, file_id: IdPath
+    request: Request, session: SessionDep, store: StoreDep, owner: OwnerDep, file_id: IdPath
 ) -> Response:
     """The bytes as they were uploaded. Ranges and If-None-Match work."""
-    file = service.get_file(session, caller, file_id)
+    file = service.get_file(session, owner, file_id)
     artifact = Artifact(sha256=file.sha256, bytes=file.bytes)
     return download(request, store, artifact, file.filename, "application/jsonl")

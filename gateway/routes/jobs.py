@@ -7,15 +7,30 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 
 from gateway.conditional import is_current, not_modified
-from gateway.dependencies import AfterQuery, CallerDep, IdPath, LimitQuery, ResourcesDep, SessionDep
-from gateway.documents import DOWNLOAD_ERRORS, JOB_EXAMPLES
+from gateway.dependencies import (
+    AfterQuery,
+    IdPath,
+    LimitQuery,
+    OwnerDep,
+    ReaderDep,
+    ResourcesDep,
+    SessionDep,
+    WriterDep,
+    find_resources,
+)
+from gateway.documents import DOWNLOAD_ERRORS, EVALUATION_EXAMPLES, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
+from gateway.resources import Resources
 from gateway.suite_files import find_suite_files
-from rolekeeper.contracts.jobs import Job, JobCreate, StageName, Status
+from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
+from rolekeeper.contracts.release import Scope
 from rolekeeper.errors import UnknownBaseModel
 from rolekeeper.jobs import pausing, service
 from rolekeeper.jobs.db import after_commit
+from rolekeeper.jobs.keys import Caller
+from rolekeeper.jobs.reevaluation import Again, evaluate_again
 from rolekeeper.lm.catalog import find_entry
 from rolekeeper.web.errors import problem_responses
 
@@ -28,28 +43,51 @@ def create_job(
     response: Response,
     session: SessionDep,
     resources: ResourcesDep,
-    caller: CallerDep,
+    caller: WriterDep,
     new: Annotated[JobCreate, Body(openapi_examples=JOB_EXAMPLES)],
 ) -> Job:
     """Queue a job: score the dialogues, train the adapter, evaluate it. Follow it at `Location`."""
     _check_base_model(resources, new.base_model)
+    _check_gate(caller, new.evaluation)
     request_id: str = request.state.request_id
-    files = find_suite_files(session, caller, new.evaluation.suites)
-    files |= keep_method_files(session, resources.store, caller, new.method)
-    job = service.create_job(session, caller, new, request_id, files)
+    files = find_suite_files(session, caller.owner, new.evaluation.suites)
+    files |= keep_method_files(session, resources.store, caller.owner, new.method)
+    job = service.create_job(session, caller.owner, new, request_id, files)
+    after_commit(session, lambda: _hint(resources, job, request_id))
+    response.headers["location"] = f"/v1/jobs/{job.id}"
+    return job
 
-    def send_hint() -> None:
-        resources.hints.send(StageName.SCORE, job.id, request_id)
 
-    after_commit(session, send_hint)
+@router.post(
+    "/{job_id}/evaluate",
+    status_code=202,
+    operation_id="evaluate_job",
+    summary="Evaluate an adapter again",
+    responses=problem_responses(409),
+)
+def evaluate_job(
+    request: Request,
+    response: Response,
+    session: SessionDep,
+    caller: WriterDep,
+    job_id: IdPath,
+    asked: Annotated[EvaluationOptions | None, Body(openapi_examples=EVALUATION_EXAMPLES)] = None,
+) -> Job:
+    """Queue a job with the scores and the adapter of this one, which only evaluates. What is left out is as before."""
+    options, resources = asked or EvaluationOptions(), find_resources(request)
+    _check_gate(caller, options)
+    request_id: str = request.state.request_id
+    again = Again(options, find_suite_files(session, caller.owner, options.suites, under=""), request_id)
+    job = evaluate_again(session, caller.owner, job_id, again)
+    after_commit(session, lambda: _hint(resources, job, request_id))
     response.headers["location"] = f"/v1/jobs/{job.id}"
     return job
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs, newest first")
-def list_jobs(session: SessionDep, caller: CallerDep, after: AfterQuery = None, limit: LimitQuery = 20) -> Page[Job]:
+def list_jobs(session: SessionDep, owner: ReaderDep, after: AfterQuery = None, limit: LimitQuery = 20) -> Page[Job]:
     """One page of the jobs of this key's owner."""
-    return service.list_jobs(session, caller, after, limit)
+    return service.list_jobs(session, owner, after, limit)
 
 
 @router.get(
@@ -60,16 +98,16 @@ def list_jobs(session: SessionDep, caller: CallerDep, after: AfterQuery = None, 
     responses={304: {"description": "The job is as the ETag in If-None-Match says"}},
 )
 def get_job(
-    request: Request, response: Response, session: SessionDep, caller: CallerDep, job_id: IdPath
+    request: Request, response: Response, session: SessionDep, owner: ReaderDep, job_id: IdPath
 ) -> Job | Response:
     """Status, stages and progress. Poll it with If-None-Match: an unchanged job is a 304 without a body."""
     # The version is read first: at worst it is older than the body, and the next poll brings the body again.
-    etag = f'"{service.job_version(session, caller, job_id)}"'
+    etag = f'"{service.job_version(session, owner, job_id)}"'
     headers = {"etag": etag, "cache-control": "private, no-cache"}
     if is_current(request, etag):
         return not_modified(headers)
     response.headers.update(headers)
-    return service.get_job(session, caller, job_id)
+    return service.get_job(session, owner, job_id)
 
 
 @router.post(
@@ -79,9 +117,9 @@ def get_job(
     summary="Cancel a job",
     responses=problem_responses(409),
 )
-def cancel_job(session: SessionDep, caller: CallerDep, job_id: IdPath) -> Job:
+def cancel_job(session: SessionDep, owner: OwnerDep, job_id: IdPath) -> Job:
     """Ask for the job to stop. A running stage stops at its next sign of life; cancelling twice changes nothing."""
-    return service.request_cancel(session, caller, job_id)
+    return service.request_cancel(session, owner, job_id)
 
 
 @router.post(
@@ -91,10 +129,10 @@ def cancel_job(session: SessionDep, caller: CallerDep, job_id: IdPath) -> Job:
     summary="Pause a job",
     responses=problem_responses(409),
 )
-def pause_job(session: SessionDep, caller: CallerDep, job_id: IdPath) -> Job:
+def pause_job(session: SessionDep, owner: OwnerDep, job_id: IdPath) -> Job:
     """Ask for the job to make room. A training run stops after its step and saves a checkpoint; other stages begin
     anew later. The job is `paused` once its stage has stopped; pausing twice changes nothing."""
-    return pausing.request_pause(session, caller, job_id)
+    return pausing.request_pause(session, owner, job_id)
 
 
 @router.post(
@@ -104,20 +142,25 @@ def pause_job(session: SessionDep, caller: CallerDep, job_id: IdPath) -> Job:
     summary="Resume a paused job",
     responses=problem_responses(409),
 )
-def resume_job(
-    request: Request, session: SessionDep, resources: ResourcesDep, caller: CallerDep, job_id: IdPath
-) -> Job:
+def resume_job(request: Request, session: SessionDep, resources: ResourcesDep, owner: OwnerDep, job_id: IdPath) -> Job:
     """Let a paused job go on where it was. Resuming a job that is not paused changes nothing."""
-    job = pausing.request_resume(session, caller, job_id)
+    job = pausing.request_resume(session, owner, job_id)
     request_id: str = request.state.request_id
-    waiting = [stage.name for stage in job.stages if stage.status == Status.QUEUED]
-
-    def send_hints() -> None:
-        for stage in waiting:
-            resources.hints.send(stage, job.id, request_id)
-
-    after_commit(session, send_hints)
+    after_commit(session, lambda: _hint(resources, job, request_id))
     return job
+
+
+def _hint(resources: Resources, job: Job, request_id: str) -> None:
+    """Tell the workers of the stages that wait for one."""
+    for stage in job.stages:
+        if stage.status == Status.QUEUED:
+            resources.hints.send(stage.name, job.id, request_id)
+
+
+def _check_gate(caller: Caller, asked: EvaluationOptions) -> None:
+    """Raise Forbidden for a gate that lets through more than the default, unless the key may approve."""
+    if asked.gate.is_laxer_than_default:
+        caller.require(Scope.APPROVE)
 
 
 def _check_base_model(resources: ResourcesDep, alias: str) -> None:

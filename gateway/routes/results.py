@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from http import HTTPStatus
 from itertools import islice
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse
 
 from gateway.cards import read_card
 from gateway.conditional import artifact_headers, download, is_current, not_modified
-from gateway.dependencies import CallerDep, IdPath, SessionDep, StoreDep
+from gateway.dependencies import IdPath, ReaderDep, SessionDep, StoreDep, WriterDep
 from gateway.documents import DOWNLOAD_ERRORS
 from gateway.score_summary import summarise
 from rolekeeper.artifacts.store import Store
@@ -23,6 +24,8 @@ from rolekeeper.contracts.problems import Page
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.jobs import service
+from rolekeeper.jobs.audit import About
+from rolekeeper.jobs.releases import get_open_adapter, note_download
 from rolekeeper.report.card import finish_card
 from rolekeeper.report.reading import read_report
 from rolekeeper.report.render import content_security_policy, render_page
@@ -43,30 +46,30 @@ SampleLimit = Annotated[int, Query(ge=1, le=1000, description="Samples per page"
 def list_job_scores(
     session: SessionDep,
     store: StoreDep,
-    caller: CallerDep,
+    owner: ReaderDep,
     job_id: IdPath,
     after: AfterIndex = -1,
     limit: SampleLimit = 100,
 ) -> Page[SampleScore]:
     """How role-like and how unsafe each response is, and whether it is harmful and anchored in training."""
-    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.SCORES)
+    artifact = service.get_artifact(session, owner, job_id, ArtifactKind.SCORES)
     found = list(islice(_scores_after(store, artifact, after), limit + 1))
     return Page(data=tuple(found[:limit]), has_more=len(found) > limit)
 
 
 @router.get("/{job_id}/scores/summary", operation_id="get_job_score_summary", summary="What all scores amount to")
-def get_job_score_summary(session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath) -> ScoreSummary:
+def get_job_score_summary(session: SessionDep, store: StoreDep, owner: ReaderDep, job_id: IdPath) -> ScoreSummary:
     """Harmful share with its interval, histogram of the margins, and the most role-like and most harmful samples."""
-    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.SCORES)
+    artifact = service.get_artifact(session, owner, job_id, ArtifactKind.SCORES)
     return summarise(SampleScore.model_validate_json(line) for line in store.lines(artifact.sha256))
 
 
 @router.get("/{job_id}/report", operation_id="get_job_report", summary="The safety report", response_model=SafetyReport)
 def get_job_report(
-    request: Request, session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath
+    request: Request, session: SessionDep, store: StoreDep, owner: ReaderDep, job_id: IdPath
 ) -> Response:
     """Base model against tuned model: refusals, over-refusals and role fidelity, with intervals and all answers."""
-    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.REPORT)
+    artifact = service.get_artifact(session, owner, job_id, ArtifactKind.REPORT)
     headers = artifact_headers(artifact)
     if is_current(request, headers["etag"]):
         return not_modified(headers)
@@ -81,10 +84,10 @@ def get_job_report(
     responses={304: {"description": "The page is as the ETag in If-None-Match says"}},
 )
 def get_job_report_page(
-    request: Request, session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath
+    request: Request, session: SessionDep, store: StoreDep, owner: ReaderDep, job_id: IdPath
 ) -> Response:
     """The same report for people: complete in itself, to read, print and keep. Answers are blurred until clicked."""
-    report = _read_report(session, store, caller, job_id)
+    report = _read_report(session, store, owner, job_id)
     page = render_page(report).encode()
     headers = {
         "etag": f'"sha256-{hashlib.sha256(page).hexdigest()}"',
@@ -105,9 +108,9 @@ def get_job_report_page(
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/markdown": {}}}},
 )
-def get_job_card(session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath) -> Response:
+def get_job_card(session: SessionDep, store: StoreDep, owner: ReaderDep, job_id: IdPath) -> Response:
     """The adapter's README.md with what the report found: `model-index` for the Hugging Face hub, and a table."""
-    report = _read_report(session, store, caller, job_id)
+    report = _read_report(session, store, owner, job_id)
     card = finish_card(read_card(store, report.adapter_sha256), report)
     return Response(card, headers={"cache-control": "private, no-cache"}, media_type="text/markdown")
 
@@ -124,15 +127,19 @@ def get_job_card(session: SessionDep, store: StoreDep, caller: CallerDep, job_id
     },
 )
 def get_job_adapter(
-    request: Request, session: SessionDep, store: StoreDep, caller: CallerDep, job_id: IdPath
+    request: Request, session: SessionDep, store: StoreDep, caller: WriterDep, job_id: IdPath
 ) -> Response:
-    """A tar of a PEFT folder. Ranges work; the ETag is the sha256 of the whole."""
-    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.ADAPTER)
-    return download(request, store, artifact, f"adapter-{job_id}.tar", "application/x-tar")
+    """A tar of a PEFT folder. Ranges work; the ETag is the sha256 of the whole. A withheld adapter is a 409."""
+    artifact = get_open_adapter(session, caller.owner, job_id)
+    response = download(request, store, artifact, f"adapter-{job_id}.tar", "application/x-tar")
+    if response.status_code == HTTPStatus.OK:  # ranges are cut out of it later
+        asked = About(note=request.headers.get("range"), request_id=request.state.request_id)
+        note_download(session, caller, job_id, artifact, asked)
+    return response
 
 
-def _read_report(session: Session, store: Store, caller: str, job_id: str) -> SafetyReport:
-    artifact = service.get_artifact(session, caller, job_id, ArtifactKind.REPORT)
+def _read_report(session: Session, store: Store, owner: str, job_id: str) -> SafetyReport:
+    artifact = service.get_artifact(session, owner, job_id, ArtifactKind.REPORT)
     return read_report(store.path(artifact.sha256).read_bytes())
 
 

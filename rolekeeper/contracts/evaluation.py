@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from rolekeeper.contracts.gate import Gate
 from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.suites import SuiteChoice
 
@@ -37,6 +38,7 @@ class EvaluationOptions(Contract):
         default=0.1, ge=0, le=0.5, description="Share of the dialogues kept from training, to measure role fidelity"
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Draws the prompts where a suite is not taken whole")
+    gate: Gate = Field(default=Gate(), description="What the adapter must keep to be given out without an approver")
 
     @model_validator(mode="before")
     @classmethod
@@ -54,4 +56,7 @@ class EvaluationOptions(Contract):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind} names {', '.join(twice)} twice; name each once")
+        unknown = sorted({item.suite for item in self.gate.thresholds} - set(labels))
+        if unknown:
+            raise ValueError(f"gate.thresholds names {', '.join(unknown)}, but the suites are {', '.join(labels)}")
         return self

@@ -20,6 +20,7 @@ from rolekeeper.contracts.methods import (
     MethodOptions,
 )
 from rolekeeper.contracts.problems import Contract
+from rolekeeper.contracts.release import Release
 
 
 class StageName(StrEnum):
@@ -261,6 +262,10 @@ class Job(Contract):
     deadline_at: datetime | None = Field(default=None, description="When the job fails if it has not ended by then")
     harmful_share: float | None = Field(default=None, description="Share of the samples flagged harmful, once scored")
     adapter_sha256: str | None = None
+    release: Release | None = Field(default=None, description="Whether the adapter is given out, once there is one")
+    evaluates: str | None = Field(
+        default=None, description="The job whose adapter this one evaluates again; none if it trained its own"
+    )
     error: JobError | None = None
     created_at: datetime
     started_at: datetime | None = None

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from rolekeeper.contracts.attacks import AttackResults
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions, JudgeName
+from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import AskedHyperparameters, Method
 from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.results import Comparison, Fidelity, PartResults, ScorePoint
@@ -92,4 +93,5 @@ class SafetyReport(Contract):
     points: tuple[ScorePoint, ...] = Field(
         description="Scores of training samples: all, or 1,000 drawn by the job's seed"
     )
+    gate: GateOutcome | None = Field(default=None, description="What the release gate found")
     answers: tuple[AnswerPair, ...]

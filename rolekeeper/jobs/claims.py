@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import RoleProfile
+from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import Job, JobError, Progress, StageName, Status
 from rolekeeper.errors import ClaimLost, NotFound
-from rolekeeper.jobs import repository
+from rolekeeper.jobs import releases, repository
 from rolekeeper.jobs.rows import ArtifactRow, CharacterRow, JobRow, StageRow
 from rolekeeper.jobs.service import cancel_waiting
 from rolekeeper.jobs.states import later_stages, next_stage
@@ -62,13 +63,14 @@ class Work(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a finished stage made, and the progress that it ended with."""
+    """What a finished stage made, the progress that it ended with, and what the gate found if it made the report."""
 
     kind: ArtifactKind
     artifact: Artifact
     message: str
     harmful_share: float | None = None
     progress: Progress | None = None
+    gate: GateOutcome | None = None
 
 
 def claim(session: Session, job_id: str, stage: StageName, worker: str, lease_seconds: float) -> Claim | None:
@@ -184,6 +186,8 @@ def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
     if outcome.harmful_share is not None:
         job.harmful_share = outcome.harmful_share
     repository.add_event(session, held.job_id, f"{held.stage}.succeeded", outcome.message, attempt=held.attempt)
+    if outcome.gate is not None:
+        releases.decide_by_gate(session, job, outcome.artifact, outcome.gate)
     following = next_stage(held.stage)
     if following is not None:
         row = repository.stage_rows(session, held.job_id)[following]

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import (
     TERMINAL,
     AskedHyperparameters,
@@ -25,8 +26,9 @@ from rolekeeper.contracts.jobs import (
     Status,
 )
 from rolekeeper.contracts.problems import Page
+from rolekeeper.contracts.release import Release, ReleaseStatus
 from rolekeeper.errors import NotFound
-from rolekeeper.jobs.rows import ArtifactRow, CharacterRow, EventRow, FileRow, JobRow, StageRow
+from rolekeeper.jobs.rows import ArtifactRow, CharacterRow, EventRow, FileRow, JobRow, ReleaseRow, StageRow
 from rolekeeper.jobs.states import PIPELINE, job_status
 
 Owned = TypeVar("Owned", FileRow, CharacterRow, JobRow)
@@ -135,6 +137,8 @@ def to_job(session: Session, row: JobRow) -> Job:
         deadline_at=row.deadline_at,
         harmful_share=row.harmful_share,
         adapter_sha256=adapter.sha256 if adapter else None,
+        release=find_release(session, row.owner, adapter) if adapter else None,
+        evaluates=row.options.get("evaluates"),
         error=to_error(row.error),
         created_at=row.created_at,
         started_at=row.started_at,
@@ -146,6 +150,29 @@ def find_artifact(session: Session, job_id: str, kind: ArtifactKind) -> Artifact
     """The job's artifact of this kind, if it was made."""
     row = session.get(ArtifactRow, (job_id, kind.value))
     return None if row is None else Artifact(sha256=row.sha256, bytes=row.bytes)
+
+
+def find_release(session: Session, owner: str, adapter: Artifact) -> Release:
+    """Whether the owner's adapter is given out."""
+    row = session.get(ReleaseRow, (owner, adapter.sha256))
+    if row is None:
+        return Release(status=ReleaseStatus.PENDING)
+    outcome = None if row.outcome is None else GateOutcome.model_validate(row.outcome)
+    return Release(
+        status=ReleaseStatus(row.status),
+        decided_at=row.decided_at,
+        decided_by=row.decided_by,
+        job=row.job_id,
+        reasons=tuple(check.sentence for check in outcome.reasons) if outcome else (),
+        note=row.note,
+    )
+
+
+def release_version(session: Session, job: JobRow) -> int:
+    """A number that grows whenever something is decided on the job's adapter; 0 while there is none."""
+    adapter = find_artifact(session, job.id, ArtifactKind.ADAPTER)
+    row = None if adapter is None else session.get(ReleaseRow, (job.owner, adapter.sha256))
+    return 0 if row is None else row.version
 
 
 def events_after(session: Session, job_id: str, after: int, limit: int) -> Page[JobEvent]:
@@ -169,8 +196,8 @@ def _to_event(row: EventRow) -> JobEvent:
 
 
 def add_event(session: Session, job_id: str, kind: str, message: str, **data: Any) -> None:
-    """Note what happened. Events of kind `*.failed` are errors, `*.retried` warnings, the others information."""
-    level = {"failed": "error", "retried": "warn"}.get(kind.rpartition(".")[2], "info")
+    """Note what happened. Events `*.failed` are errors, `*.retried` and `*.blocked` warnings, others information."""
+    level = {"failed": "error", "retried": "warn", "blocked": "warn"}.get(kind.rpartition(".")[2], "info")
     session.add(EventRow(job_id=job_id, level=level, type=kind, message=message, data=data))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 STAGE_STATUSES = "'pending', 'queued', 'running', 'succeeded', 'failed', 'cancelled'"
+RELEASE_STATUSES = "'pending', 'released', 'withheld', 'approved'"
 JOB_STATUSES = "'queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled'"
 
 
@@ -36,6 +37,7 @@ class ApiKeyRow(Row):
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str]
     secret_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]] = mapped_column(server_default=text("'[\"jobs:write\"]'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
 
@@ -159,3 +161,43 @@ class ArtifactRow(Row):
     bytes: Mapped[int] = mapped_column(BigInteger)
     attempt: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class ReleaseRow(Row):
+    """Whether an owner's adapter is given out. The key is the adapter's bytes, so no second job is a way around it.
+
+    `outcome` is what the gate found when it last blocked. `version` grows with every decision.
+    """
+
+    __tablename__ = "release"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    adapter_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    status: Mapped[str]
+    version: Mapped[int] = mapped_column(server_default=text("0"))
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    job_id: Mapped[str | None]
+    outcome: Mapped[dict[str, Any] | None]
+    note: Mapped[str | None]
+
+    __table_args__ = (CheckConstraint(f"status in ({RELEASE_STATUSES})", "status"),)
+
+
+class AuditRow(Row):
+    """A decision, for good: a trigger refuses to change or remove it. It names jobs and keys but needs neither."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    owner: Mapped[str]
+    key_id: Mapped[str | None]
+    action: Mapped[str]
+    job_id: Mapped[str | None]
+    adapter_sha256: Mapped[str | None] = mapped_column(String(64))
+    report_sha256: Mapped[str | None] = mapped_column(String(64))
+    note: Mapped[str | None]
+    request_id: Mapped[str | None]
+
+    __table_args__ = (Index(None, "owner", "id"), Index(None, "job_id", "id"))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,13 +13,11 @@ from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent, Status
 from rolekeeper.contracts.problems import Page
-from rolekeeper.errors import Conflict, Unauthorized
+from rolekeeper.errors import Conflict
 from rolekeeper.jobs import repository
 from rolekeeper.jobs.repository import owned_page, owned_row, to_page
-from rolekeeper.jobs.rows import ApiKeyRow, CharacterRow, FileRow, JobRow, StageRow
+from rolekeeper.jobs.rows import CharacterRow, FileRow, JobRow, StageRow
 from rolekeeper.jobs.states import first_statuses
-
-KEY_PREFIX = "rk"
 
 
 class NewCharacter(NamedTuple):
@@ -34,33 +29,6 @@ class NewCharacter(NamedTuple):
     num_dialogues: int
     num_messages: int
     notes: tuple[str, ...] = ()
-
-
-def create_key(session: Session, owner: str) -> str:
-    """Make a bearer key `rk_<id>_<secret>` for `owner`. It can't be shown again: only its digest is kept."""
-    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
-    session.add(ApiKeyRow(id=key_id, owner=owner, secret_sha256=_digest(secret)))
-    return f"{KEY_PREFIX}_{key_id}_{secret}"
-
-
-def find_owner(session: Session, key: str) -> str:
-    """The owner of a bearer key.
-
-    Raises:
-        Unauthorized: the key is not known.
-    """
-    prefix, _, rest = key.partition("_")
-    key_id, _, secret = rest.partition("_")
-    row = session.get(ApiKeyRow, key_id) if prefix == KEY_PREFIX and key.isascii() and "\0" not in key else None
-    expected = row.secret_sha256 if row else ""
-    if row is None or not hmac.compare_digest(expected, _digest(secret)):
-        raise Unauthorized("this API key is not known: check it, or ask the operator for a new one")
-    return row.owner
-
-
-def _digest(secret: str) -> str:
-    # The secret has 256 random bits, so a fast hash can't be searched.
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def create_file(session: Session, owner: str, filename: str, purpose: str, artifact: Artifact) -> UploadedFile:
@@ -160,7 +128,8 @@ def get_job(session: Session, owner: str, job_id: str) -> Job:
 
 def job_version(session: Session, owner: str, job_id: str) -> int:
     """A number that grows whenever the job changes. Raises NotFound."""
-    return owned_row(session, JobRow, owner, job_id).version
+    job = owned_row(session, JobRow, owner, job_id)
+    return job.version + repository.release_version(session, job)
 
 
 def list_jobs(session: Session, owner: str, after: str | None, limit: int) -> Page[Job]:

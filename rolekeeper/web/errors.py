@@ -22,8 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
 from rolekeeper.errors import (
+    AdapterWithheld,
     ClientGone,
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
     RolekeeperError,
@@ -61,6 +63,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     # Stock OpenAI clients retry a 409 by themselves, which can't change the state of a resource.
     Conflict: Answer(409, {"x-should-retry": "false"}),
     Unauthorized: Answer(401, {"www-authenticate": "Bearer"}),
+    Forbidden: Answer(403),
     TooLarge: Answer(413),
     Unavailable: Answer(503, {"retry-after": "2"}),
     # Nobody reads it: it is for the log and the metrics, under the number that nginx gave it.
@@ -93,7 +96,7 @@ def problem_response(
 def error_response(request_id: str | None, error: Exception, answers: Mapping[type[Exception], Answer]) -> Response:
     """Return the answer to an error of the table."""
     answer = next(answers[kind] for kind in type(error).__mro__ if kind in answers)
-    errors = error.problems if isinstance(error, InvalidInput) else ()
+    errors = error.problems if isinstance(error, InvalidInput | AdapterWithheld) else ()
     return problem_response(request_id, answer, str(error), getattr(error, "code", "internal_error"), errors)
 
 

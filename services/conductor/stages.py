@@ -17,6 +17,7 @@ from rolekeeper.contracts.suites import SuiteRequest, suite_file_key
 from rolekeeper.contracts.verdicts import MAX_SOURCE_TOKENS, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
+from services.conductor.gate import pass_through_gate
 from services.conductor.held_out import read_questions, split_held_out
 from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
@@ -106,9 +107,10 @@ def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
     meter = Meter(num_answers, "answers")
     base = ask(holding, evaluator, questions, None, meter)
     tuned = ask(holding, evaluator, questions, adapter_sha256, meter)
-    report = build_report(ReportInputs(work, suites, held_out, scored, training, base, tuned))
+    report = pass_through_gate(build_report(ReportInputs(work, suites, held_out, scored, training, base, tuned)))
     artifact = store.put(report.model_dump_json(indent=1).encode())
-    holding.succeed(Outcome(ArtifactKind.REPORT, artifact, f"judged {num_answers} answers and wrote the report"))
+    message = f"judged {num_answers} answers and wrote the report"
+    holding.succeed(Outcome(ArtifactKind.REPORT, artifact, message, gate=report.gate))
 
 
 def check_evaluation(work: Work, evaluator: Remote) -> None:

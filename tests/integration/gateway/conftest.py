@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from rolekeeper.jobs import service
+from rolekeeper.contracts.release import Scope
+from rolekeeper.jobs import keys
 from rolekeeper.jobs.db import Database
 
 
@@ -39,12 +40,12 @@ def database(app: FastAPI) -> Database:
 
 
 @pytest.fixture
-def make_client(app: FastAPI, database: Database) -> Iterator[Callable[[str], TestClient]]:
-    """Clients that carry the key of an owner."""
+def make_client(app: FastAPI, database: Database) -> Iterator[Callable[..., TestClient]]:
+    """Clients that carry a key of an owner, with these scopes if they are named."""
 
-    def make(owner: str) -> TestClient:
+    def make(owner: str, *scopes: Scope) -> TestClient:
         with database.transaction() as session:
-            key = service.create_key(session, owner)
+            key = keys.create_key(session, owner, scopes or [Scope.WRITE_JOBS])
         return TestClient(app, headers={"authorization": f"Bearer {key}"})
 
     with TestClient(app):

@@ -74,3 +74,11 @@ def test_command_makes_a_key(
     key = capsys.readouterr().out.strip()
     with TestClient(app, headers={"authorization": f"Bearer {key}"}) as client:
         assert client.get("/v1/jobs").status_code == 200
+        assert "safety:approve" in problem_of(client.get("/v1/audit"), 403).detail
+    keys.main(["create", "platform", "--scope", "safety:approve", "--scope", "audit:read"])
+    key = capsys.readouterr().out.splitlines()[-1]  # behind the log of the requests
+    with TestClient(app, headers={"authorization": f"Bearer {key}"}) as client:
+        made = client.get("/v1/audit").json()["data"]
+    assert [entry["note"] for entry in made] == ["audit:read, safety:approve", "jobs:write"]
+    assert made[0]["key_id"] == key.split("_")[1]
+    assert key not in str(made)

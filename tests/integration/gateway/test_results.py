@@ -21,6 +21,7 @@ from rolekeeper.jobs.db import Database
 from rolekeeper.report.card import finish_card
 from rolekeeper.report.render import render_page
 from tests.integration.gateway.calls import create_job
+from tests.integration.jobs.moves import PASSED
 from tests.unit.rolekeeper.reports import make_report
 
 README = b"---\nlicense: apache-2.0\n---\n# Isaura Kell\n"
@@ -60,7 +61,8 @@ def done(client: TestClient, database: Database, store_dir: Path) -> Done:
         with database.transaction() as session:
             held = claims.claim(session, job_id, stage, "worker", 60)
             assert held is not None
-            claims.succeed(session, held, claims.Outcome(kind, Store(store_dir).put(content), "done"))
+            gate = PASSED if stage is StageName.EVALUATE else None
+            claims.succeed(session, held, claims.Outcome(kind, Store(store_dir).put(content), "done", gate=gate))
     return Done(f"/v1/jobs/{job_id}", indexes)
 
 

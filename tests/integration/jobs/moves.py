@@ -7,7 +7,9 @@ from datetime import timedelta
 from sqlalchemy import func, update
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
+from rolekeeper.contracts.gate import GateCheck, GateOutcome
 from rolekeeper.contracts.jobs import Job, Progress, StageName, Status
+from rolekeeper.contracts.suites import Part
 from rolekeeper.jobs import claims, service, sweeps
 from rolekeeper.jobs.claims import Claim, Outcome, Wish
 from rolekeeper.jobs.db import Database
@@ -30,8 +32,28 @@ def must_take(database: Database, job_id: str, stage: StageName = StageName.SCOR
     return held
 
 
-def finish(database: Database, held: Claim) -> None:
-    outcome = Outcome(KINDS[held.stage], Artifact(sha256="b" * 64, bytes=1), "done")
+def gate_outcome(passed: bool, sentence: str = "the refusal rate fell") -> GateOutcome:
+    """What a gate found in one check."""
+    check = GateCheck(
+        rule="loss",
+        suite="starter",
+        part=Part.HARMFUL,
+        passed=passed,
+        sentence=sentence,
+        threshold=0.05,
+        num_prompts=40,
+        difference=-0.1,
+    )
+    return GateOutcome(passed=passed, checks=(check,))
+
+
+PASSED = gate_outcome(True)
+
+
+def finish(database: Database, held: Claim, gate: GateOutcome = PASSED) -> None:
+    """Finish a stage; the evaluate stage with what the gate found."""
+    found = gate if held.stage is StageName.EVALUATE else None
+    outcome = Outcome(KINDS[held.stage], Artifact(sha256="b" * 64, bytes=1), "done", gate=found)
     with database.transaction() as session:
         claims.succeed(session, held, outcome)
 

@@ -1,0 +1,135 @@
+"""Any history of evaluations and decisions keeps to what was decided."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sqlalchemy import text
+
+from rolekeeper.contracts.gate import GateOutcome
+from rolekeeper.contracts.release import AuditAction, AuditEntry, ReleaseStatus
+from rolekeeper.errors import Conflict
+from rolekeeper.jobs import audit, service
+from rolekeeper.jobs.db import Database
+from tests.integration.jobs.conftest import OWNER
+from tests.integration.jobs.moves import PASSED
+from tests.integration.jobs.releasing import (
+    APPROVED,
+    FELL,
+    FELL_MORE,
+    PENDING,
+    RELEASED,
+    WITHHELD,
+    again,
+    decide,
+    evaluate,
+    is_open,
+    release_of,
+    train,
+    version,
+)
+
+DECISIONS = [AuditAction.ADAPTER_RELEASED, AuditAction.ADAPTER_WITHHELD]
+
+
+class Model(NamedTuple):
+    """What is known of the adapter: its state, and the failed outcome that was seen last."""
+
+    status: ReleaseStatus
+    seen: GateOutcome | None = None
+
+
+class ReleaseMachine(RuleBasedStateMachine):
+    """Evaluations with any outcome, more evaluations, the same order again, and decisions, in any order."""
+
+    database: Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.database.transaction() as session:
+            # The bytes are the same in every example, and so would be what was decided on them.
+            session.execute(text("delete from release"))
+        self.start = max((entry.id for entry in self._all()), default=0)
+        self.jobs = [train(self.database)]
+        self.waiting = list(self.jobs)
+        self.model = Model(PENDING)
+        self.expected: list[AuditAction] = []
+        self.version = version(self.database, self.jobs[0])
+
+    def _all(self) -> list[AuditEntry]:
+        with self.database.transaction() as session:
+            return list(audit.list_entries(session, OWNER, None, None, 100).data)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), outcome=st.sampled_from([PASSED, FELL, FELL_MORE]))
+    def evaluate(self, data: st.DataObject, outcome: GateOutcome) -> None:
+        job_id = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(job_id)
+        evaluate(self.database, job_id, outcome)
+        status, seen = self.model
+        if outcome.passed:
+            self.model = Model(RELEASED if status == PENDING else status, seen)
+        else:
+            self.model = Model(status if (status, seen) == (APPROVED, outcome) else WITHHELD, outcome)
+        self.expected.append(AuditAction.GATE_PASSED if outcome.passed else AuditAction.GATE_BLOCKED)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(job_id)
+        with self.database.transaction() as session:
+            service.request_cancel(session, OWNER, job_id)
+
+    @rule(data=st.data())
+    def evaluate_again(self, data: st.DataObject) -> None:
+        self._add(again(self.database, data.draw(st.sampled_from(self.jobs))))
+
+    @rule()
+    def order_the_same_again(self) -> None:
+        self._add(train(self.database))
+
+    def _add(self, job_id: str) -> None:
+        self.jobs.append(job_id)
+        self.waiting.append(job_id)
+
+    @rule(data=st.data(), status=st.sampled_from([APPROVED, WITHHELD]))
+    def decide(self, data: st.DataObject, status: ReleaseStatus) -> None:
+        job_id = data.draw(st.sampled_from(self.jobs))
+        is_early = self.model.status == PENDING and job_id in self.waiting
+        with pytest.raises(Conflict) if is_early else nullcontext():
+            decide(self.database, job_id, status)
+        if not is_early:
+            self.model = self.model._replace(status=status)
+            self.expected.append(DECISIONS[status == WITHHELD])
+
+    @invariant()
+    def every_job_shows_the_state_and_keeps_to_it(self) -> None:
+        for job_id in self.jobs:
+            assert release_of(self.database, job_id).status == self.model.status
+            assert is_open(self.database, job_id) == self.model.status.is_open
+
+    @invariant()
+    def every_decision_is_in_the_log_once(self) -> None:
+        found = [entry.action for entry in reversed(self._all()) if entry.id > self.start]
+        assert found == self.expected
+
+    @invariant()
+    def the_version_grows_with_every_decision(self) -> None:
+        now = version(self.database, self.jobs[0])
+        assert now >= self.version
+        self.version = now
+
+
+def test_any_history_keeps_to_the_decisions(database: Database) -> None:
+    machine = type("Machine", (ReleaseMachine,), {"database": database})
+    case = machine.TestCase  # type: ignore[attr-defined]
+    case.settings = settings(
+        max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    case("runTest").runTest()
