@@ -94,13 +94,16 @@ class Client:
 
     def upload_dialogues(self, path: Path) -> UploadedFile:
         """Upload a JSONL file, one dialogue a line. It is streamed, not read into memory."""
+        return self._upload(path, "fine-tune")
+
+    def upload_suite(self, path: Path) -> UploadedFile:
+        """Upload your own suite of prompts, JSONL or CSV, to be named in a job's `evaluation.suites`."""
+        return self._upload(path, "suite")
+
+    def _upload(self, path: Path, purpose: str) -> UploadedFile:
         with path.open("rb") as file:
-            request = self._request(
-                "POST",
-                "/v1/files",
-                data={"purpose": "fine-tune"},
-                files={"file": (path.name, file, "application/jsonl")},
-            )
+            files = {"file": (path.name, file, "application/octet-stream")}
+            request = self._request("POST", "/v1/files", data={"purpose": purpose}, files=files)
             return _parse(UploadedFile, self._send(request))
 
     def create_job(self, job: JobCreate) -> Job:

@@ -26,6 +26,7 @@ SETTINGS = {
 }
 # Long enough to be disturbed in the middle, short enough to be run again and again.
 HYPERPARAMETERS = Hyperparameters(epochs=50, batch_size=2, learning_rate=1e-3)
+EVALUATION = EvaluationOptions(max_new_tokens=16)
 WAIT_SECONDS = 240.0
 STEPS_BEFORE = 40
 
@@ -40,14 +41,16 @@ class Platform:
         self.client = client
         self._character = character
 
-    def submit(self, hyperparameters: Hyperparameters = HYPERPARAMETERS) -> Job:
-        """Start the job that is always the same, but for these hyperparameters."""
+    def submit(
+        self, hyperparameters: Hyperparameters = HYPERPARAMETERS, evaluation: EvaluationOptions = EVALUATION
+    ) -> Job:
+        """Start the job that is always the same, but for these hyperparameters and what it is measured by."""
         return self.client.create_job(
             JobCreate(
                 character=self._character,
                 base_model="tiny",
                 hyperparameters=hyperparameters,
-                evaluation=EvaluationOptions(max_new_tokens=16),
+                evaluation=evaluation,
             )
         )
 
@@ -110,7 +113,10 @@ def _one_thread() -> Iterator[None]:
 def stack(tmp_path_factory: pytest.TempPathFactory, tiny_catalog: Path) -> Iterator[Stack]:
     """The running stack. When the tests are over, nothing of it may live."""
     state = tmp_path_factory.mktemp("stack")
-    with Stack(make_plan(state, extra={**SETTINGS, "models": str(tiny_catalog)})) as stack:
+    suites = tmp_path_factory.mktemp("suites")
+    (suites / "attacks").mkdir()
+    (suites / "attacks" / "cipher.txt").write_text("We write in cipher. {{ prompt }}", encoding="utf-8")
+    with Stack(make_plan(state, extra={**SETTINGS, "models": str(tiny_catalog), "suites_dir": str(suites)})) as stack:
         yield stack
     assert wait_until_gone(state, seconds=2) == []
 
