@@ -20,7 +20,7 @@ from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.batch import token_budget_batches
 from rolekeeper.lm.cascade import Cascade, UnknownAttention, packed_hidden
 from rolekeeper.lm.encode import EncodedSample
-from rolekeeper.lm.packing import ROW_MULTIPLE, packed_rows, pad_row
+from rolekeeper.lm.packing import ROW_MULTIPLE, can_pack, packed_rows, pad_row
 from rolekeeper.lm.prefix import Layers, PrefixCache
 from rolekeeper.method.logprobs import token_logprobs
 
@@ -95,7 +95,7 @@ def response_rows(model: nn.Module, samples: Sequence[EncodedSample]) -> Respons
     Naive twin: `collate` and `response_hidden`.
     """
     causal = unwrap(model)
-    if _can_pack(causal):
+    if can_pack(causal):
         with contextlib.suppress(UnknownAttention):
             return _packed_rows(causal, samples)
     batch = collate(samples, pad_id=0, device=causal.device)
@@ -108,9 +108,9 @@ def project(model: nn.Module, hidden_TD: Tensor) -> Tensor:
     return apply_head(causal.get_output_embeddings(), causal.config, hidden_TD)
 
 
-def apply_head(head: nn.Module, config: PreTrainedConfig, hidden_TD: Tensor) -> Tensor:
+def apply_head(head: Callable[[Tensor], Tensor], config: PreTrainedConfig, hidden_TD: Tensor) -> Tensor:
     """Return the logits [T, V] of hidden states by an output head, softcapped as the config of its model says."""
-    logits_TV: Tensor = head(hidden_TD)
+    logits_TV = head(hidden_TD)
     softcap = getattr(config, "final_logit_softcapping", None)
     return logits_TV if softcap is None else torch.tanh(logits_TV / softcap) * softcap
 
@@ -218,7 +218,7 @@ class _Batches:
 
     def run(self) -> Iterator[_Hidden]:
         """Yield every sample once: from packed rows where the model can, else from padded batches."""
-        if _can_pack(self.model):
+        if can_pack(self.model):
             # The first packed row tells; nothing has been yielded then.
             with contextlib.suppress(UnknownAttention):
                 yield from self._packed()
@@ -242,10 +242,6 @@ class _Batches:
                 yield _Hidden(indices, _hidden_after_prefix(self.model, batch, self.layers), batch.labels_T)
             else:
                 yield _Hidden(indices, response_hidden(self.model, batch), batch.labels_T)
-
-
-def _can_pack(model: PreTrainedModel) -> bool:
-    return bool(model.device.type == "cpu" and model.dtype == torch.float32)
 
 
 def _packed_rows(model: PreTrainedModel, samples: Sequence[EncodedSample]) -> Responses:

@@ -41,6 +41,11 @@ def read_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     return model, tokenizer
 
 
+def count_gguf_weights(file: Path) -> int:
+    """Return how many weights a GGUF file holds."""
+    return sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(file).tensors)
+
+
 def converted(file: Path, digest: str, cache_dir: Path) -> Path:
     """Return a folder with the model of a GGUF file as fp32 safetensors; made now if it is not there yet.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -29,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.forward import check_projection
-from rolekeeper.lm.gguf import converted, read_gguf
+from rolekeeper.lm.gguf import converted, count_gguf_weights, read_gguf
 from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.prefix import PrefixCache
 
@@ -73,14 +74,38 @@ def model_window(config: PreTrainedConfig) -> int | None:
     return int(window) if window is not None and window > 0 else None
 
 
-def load_base(entry: ModelEntry, device: str | None = None, cache_dir: Path | None = None) -> LoadedModel:
-    """Load a base model, frozen and in eval mode: bf16 on CUDA, fp32 on CPU.
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    Without `device`, CUDA is taken where there is one. In `cache_dir`, weights that come as GGUF are kept as
-    safetensors, which load several times faster. Raises BaseModelUnusable.
+
+def dtype_on(device: torch.device) -> torch.dtype:
+    """What base models compute in: bf16 on CUDA, fp32 on the CPU."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def count_weights(entry: ModelEntry) -> int:
+    """Return how many weights the files of a base model hold, without reading them. Raises BaseModelUnusable."""
+    folder, count = _find_folder(entry), 0
+    for path in _files(folder, entry):
+        if path.suffix == ".gguf":
+            count += count_gguf_weights(path)
+        elif path.suffix == ".safetensors" and path.parent == folder:
+            with safe_open(path, "pt") as tensors:
+                count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count
+
+
+def load_base(
+    entry: ModelEntry, device: str | None = None, cache_dir: Path | None = None, dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Load a base model, frozen and in eval mode, on the default device or another, in the dtype of that or another.
+
+    In `cache_dir`, weights that come as GGUF are kept as safetensors, which load several times faster.
+    Raises BaseModelUnusable.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
+    chosen = default_device() if device is None else torch.device(device)
+    dtype = dtype or dtype_on(chosen)
     folder = _find_folder(entry)
     digest = _digest(_files(folder, entry))
     try:

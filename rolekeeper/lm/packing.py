@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from rolekeeper.lm.batch import bin_pack
 from rolekeeper.lm.cascade import Group
@@ -20,6 +21,9 @@ from rolekeeper.lm.encode import EncodedSample
 ROW_MULTIPLE = 32
 """Rows of a matrix product come in multiples of this: oneDNN makes code for every number of rows that it meets, and
 keeps it, some 0.5 MB for each shape of a layer."""
+
+
+_NEVER = "rolekeeper_never_packs"
 
 
 class PackedRow(NamedTuple):
@@ -35,6 +39,16 @@ class PackedRow(NamedTuple):
     groups: list[Group]
     rows_R: Tensor
     labels_R: Tensor
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether samples may go through this model in packed rows: in fp32 on the CPU, but see `never_pack`."""
+    return bool(model.device.type == "cpu" and model.dtype == torch.float32 and not hasattr(model, _NEVER))
+
+
+def never_pack(model: PreTrainedModel) -> None:
+    """Have samples padded, always: finding out that its attention can't pack ends a pass, which not all models bear."""
+    setattr(model, _NEVER, True)
 
 
 def packed_rows(samples: Sequence[EncodedSample], past: int, max_tokens: int) -> Iterator[PackedRow]:

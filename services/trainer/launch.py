@@ -34,8 +34,15 @@ class Program:
     it stays from one run that succeeds to the next; after another end it is started again.
     """
 
-    def __init__(self, drain_seconds: float, command: tuple[str, ...] = COMMAND, num_processes: int = 1) -> None:
-        self._command = command if num_processes == 1 else (*command, "--processes", str(num_processes))
+    def __init__(
+        self,
+        drain_seconds: float,
+        command: tuple[str, ...] = COMMAND,
+        num_processes: int = 1,
+        zero_stage: str = "auto",
+    ) -> None:
+        spread = ("--processes", str(num_processes), "--zero", zero_stage)
+        self._command = command if num_processes == 1 else (*command, *spread)
         self._is_alone = num_processes == 1
         self._drain_seconds = drain_seconds
         self._process: subprocess.Popen[bytes] | None = None

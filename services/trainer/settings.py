@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,5 +25,6 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     drain_seconds: float = Field(default=90.0, gt=0)
     train_processes: int = Field(default=1, ge=1)
+    train_zero_stage: Literal["auto", "2", "3"] = "auto"
     max_batch_tokens: int = Field(default=1024, ge=64)
     log_level: str = "INFO"

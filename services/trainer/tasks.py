@@ -38,7 +38,9 @@ class Trainer:
             lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
             is_draining=is_draining,
         )
-        self.program = Program(settings.drain_seconds, num_processes=settings.train_processes)
+        self.program = Program(
+            settings.drain_seconds, num_processes=settings.train_processes, zero_stage=settings.train_zero_stage
+        )
 
     def run(self, job_id: str) -> None:
         """Train this job's adapter, if that is there to be done."""

@@ -116,8 +116,8 @@ def test_a_failure_has_its_exit_code(tmp_path: Path) -> None:
 class Service:
     """What the trainer's worker does with jobs, and how far each run was when it was first heard of."""
 
-    def __init__(self, num_processes: int) -> None:
-        self.program = Program(60.0, (*SERVE, "--threads", "1"), num_processes)
+    def __init__(self, num_processes: int, zero_stage: str = "auto") -> None:
+        self.program = Program(60.0, (*SERVE, "--threads", "1"), num_processes, zero_stage)
         self.first_done = -1
 
     def run(self, spec: TrainSpec, end: Exception | None = None, at: int = 3) -> TrainResult:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 import torch
 
@@ -20,6 +20,7 @@ from services.trainer.program.run import Resident, make_deterministic, run_spec
 from services.trainer.program.save import RESULT
 from services.trainer.program.serve import protocol_stream, serve
 from services.trainer.program.spec import read_spec
+from services.trainer.program.stages import AskedStage
 from services.trainer.program.stopping import stop_on_signal
 from services.trainer.program.terminal import ProgressBar
 from services.trainer.program.world import join_world, leave_world
@@ -32,20 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
         die_with_parent()
     if options.processes:
         threads = options.threads or max(1, torch.get_num_threads() // options.processes)
-        return launch(options.processes, [options.spec or "--serve", "--threads", str(threads)])
+        arguments = [options.spec or "--serve", "--threads", str(threads), "--zero", options.zero]
+        return launch(options.processes, arguments)
     make_deterministic(options.threads or torch.get_num_threads())
     with protocol_stream() as output:
-        return _serve(options.join, output) if options.serve else _run_alone(Path(options.spec), options.join, output)
+        return _serve(options, output) if options.serve else _run_alone(options, output)
 
 
-def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
+def _run_alone(options: argparse.Namespace, output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "WARNING")
     warnings.simplefilter("ignore", FutureWarning)  # what libraries tell each other is not for who reads the terminal
     bar = ProgressBar(sys.stderr)
     try:
-        spec = read_spec(spec_path)
-        resident = Resident(join_world() if join else None)
-        with stop_on_signal(sys.stderr.write, may_repeat=join) as wants_stop:
+        spec = read_spec(Path(options.spec))
+        resident = Resident(join_world() if options.join else None, options.zero)
+        with stop_on_signal(sys.stderr.write, may_repeat=options.join) as wants_stop:
             run_spec(spec, resident, bar.show, wants_stop)
     except Stopped as stopped:
         if resident.world.leads:
@@ -66,12 +68,12 @@ def _run_alone(spec_path: Path, join: bool, output: IO[bytes]) -> ExitCode:
     return ExitCode.OK
 
 
-def _serve(join: bool, output: IO[bytes]) -> ExitCode:
+def _serve(options: argparse.Namespace, output: IO[bytes]) -> ExitCode:
     configure_logging("trainer.program", "INFO")
     try:
         # Not sys.stdin: Python closes that one when it ends, which fails while a thread still reads from it.
         commands = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 - the thread has it to the end
-        exit_code = serve(commands, output, join_world() if join else None)
+        exit_code = serve(commands, output, join_world() if options.join else None, options.zero)
     except (BrokenPipeError, KeyboardInterrupt):
         return ExitCode.INFRASTRUCTURE
     if exit_code is ExitCode.OK:
@@ -86,7 +88,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="threads of torch; another number gives other adapter bytes")
     parser.add_argument("--processes", type=int, help="train with DeepSpeed in so many processes on this machine")
     parser.add_argument(JOIN, action="store_true", help="train with DeepSpeed, as one of the processes of a launcher")
+    parser.add_argument(
+        "--zero",
+        choices=get_args(AskedStage),
+        default="auto",
+        help="stage of DeepSpeed's ZeRO: 3 spreads the weights too, for models whose weights are too large for one "
+        "process, and trains all weights only; auto takes 3 where a process has not the memory for 2",
+    )
     options = parser.parse_args(arguments)
+    if options.zero != "auto" and not (options.processes or options.join):
+        parser.error("--zero needs --processes or --join")
     if options.serve == bool(options.spec):
         parser.error("give either a spec file or --serve")
     return options

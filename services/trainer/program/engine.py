@@ -31,6 +31,12 @@ class Engine(Protocol):
     def forward(self, compute: Callable[[], T]) -> T:
         """Run a forward pass of the policy, and return what it returns."""
 
+    def look(self, compute: Callable[[], T]) -> T:
+        """Run what reads the policy without learning from it, in all processes alike, and return what it returns."""
+
+    def whole(self, weight: Tensor) -> Tensor | None:
+        """Return a weight of the policy in the leader's memory; None in the others, which must ask too."""
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's share of the loss, of all processes, to those of the step."""
 
@@ -69,6 +75,14 @@ class TorchEngine:
     def forward(self, compute: Callable[[], T]) -> T:
         """Run a forward pass of the policy, and return what it returns."""
         return compute()
+
+    def look(self, compute: Callable[[], T]) -> T:
+        """Run what reads the policy without learning from it, and return what it returns."""
+        return compute()
+
+    def whole(self, weight: Tensor) -> Tensor:
+        """Return a weight of the policy in the memory of the CPU."""
+        return weight.detach().cpu()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's share of the loss to those of the step."""

@@ -18,6 +18,7 @@ from rolekeeper.lm.load import LoadedModel, no_progress_bars
 from rolekeeper.lm.whole import own_weights
 from services.trainer.program.card import render_model_card
 from services.trainer.program.data import TrainingData
+from services.trainer.program.engine import Engine
 from services.trainer.program.failures import Diverged
 from services.trainer.program.loop import Curves
 from services.trainer.program.save import (
@@ -46,9 +47,16 @@ def free_weights(base: PreTrainedModel, hyper: Hyperparameters) -> PreTrainedMod
     return base
 
 
-def save_model(policy: PreTrainedModel, loaded: LoadedModel, folder: Path) -> None:
+def whole_weights(policy: PreTrainedModel, engine: Engine) -> dict[str, Tensor]:
+    """Return the tensors that make the model, by name, in the memory of the CPU. All processes must ask; only the
+    leader gets them."""
+    whole = {name: engine.whole(tensor) for name, tensor in own_weights(policy).items()}
+    return {name: tensor for name, tensor in whole.items() if tensor is not None}
+
+
+def save_model(policy: PreTrainedModel, tensors: Mapping[str, Tensor], loaded: LoadedModel, folder: Path) -> None:
     """Write weights (in the dtype of training), config and tokenizer as transformers does. Raises Diverged."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in own_weights(policy).items()}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise Diverged(f"the trained model's {name} is not finite: lower learning_rate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
 from rolekeeper.contracts.training import TrainSpec
@@ -41,7 +42,8 @@ def train(
     """
     hyper = spec.hyperparameters
     # Before a checkpoint moves the weights: an objective may need the model as it was.
-    objective, limit = objective_of(policy, data, spec), kl_limit_of(policy, data, spec)
+    objective = engine.look(partial(objective_of, policy, data, spec))
+    limit = kl_limit_of(policy, data, spec)
     losses: list[float] = []
     validation = Validation(policy, data, spec)
     restored = checkpoints.restore()
@@ -62,7 +64,7 @@ def train(
         held = limit.hold(engine, batch.step, info.learning_rate) if limit else {}
         losses.append(step_loss.loss)
         seconds = time.monotonic() - started_at
-        measured = validation.measure() if batch.ends_epoch else {}
+        measured = engine.look(validation.measure) if batch.ends_epoch else {}
         checkpoints.offer(losses, lambda: {**engine.state(), **validation.state()})
         metrics = {
             "loss": step_loss.loss,

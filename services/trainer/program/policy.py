@@ -16,6 +16,11 @@ def trains_all_weights(policy: Policy) -> bool:
     return not isinstance(policy, PeftModel)
 
 
+def is_spread(policy: Policy) -> bool:
+    """Whether ZeRO-3 has spread the policy's weights over processes: what lies in them is not the weights then."""
+    return any(hasattr(weight, "ds_id") for weight in policy.parameters())
+
+
 def trained_weights(policy: Policy) -> dict[str, nn.Parameter]:
     """The weights that training moves, by name."""
     return {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}

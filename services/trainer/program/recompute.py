@@ -18,9 +18,9 @@ from rolekeeper.lm.cascade import attention
 from rolekeeper.lm.forward import unwrap
 from rolekeeper.lm.memory import available_bytes
 from services.trainer.program.data import TrainingData
-from services.trainer.program.policy import Policy
+from services.trainer.program.policy import Policy, is_spread
 
-_USABLE_SHARE = 0.8
+USABLE_SHARE = 0.8
 """Of the free memory. The rest is for logits, gradients and whoever else runs on the machine."""
 
 _MEASURED_TOKENS = 32
@@ -30,14 +30,18 @@ _MEASURED_TOKENS = 32
 def recomputing(policy: Policy, data: TrainingData, spec: TrainSpec) -> Iterator[bool]:
     """Train within it: layers are computed twice if the spec says so, or if memory is too small. Yields whether.
 
-    The numbers are the same to the bit on the CPU. At the end the model is as it was.
+    A model whose weights are spread over processes counts as too large for its memory. The numbers are the same to the
+    bit on the CPU. At the end the model is as it was.
     """
     if not _is_needed(policy, data, spec):
         yield False
         return
     model = unwrap(policy)
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": partial(_same_attention, model)})
+    layers = _layers(policy)
+    again = partial(_same_attention, model)
+    # The hooks that gather spread weights know the older way only. It never packs, so its attention is never another.
+    how = {"use_reentrant": True} if is_spread(policy) else {"use_reentrant": False, "context_fn": again}
+    model.activation_checkpointing_enable(how)
     for layer in layers:
         layer.training = True  # of the layer alone, which asks for it; what is in it keeps its dropout off
     try:
@@ -46,6 +50,23 @@ def recomputing(policy: Policy, data: TrainingData, spec: TrainSpec) -> Iterator
         model.activation_checkpointing_disable()
         for layer in layers:
             layer.training = False
+
+
+@contextlib.contextmanager
+def computing_once(policy: Policy) -> Iterator[None]:
+    """Layers are computed once within it: those that are to be computed twice take no keys and values of a prefix."""
+    layers = [layer for layer in _layers(policy) if layer.training]
+    for layer in layers:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = True
+
+
+def _layers(policy: Policy) -> list[GradientCheckpointingLayer]:
+    return [module for module in unwrap(policy).modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def largest_micro_batch(data: TrainingData, spec: TrainSpec) -> int:
@@ -86,11 +107,13 @@ def _same_attention(model: PreTrainedModel) -> tuple[AbstractContextManager[None
 def _is_needed(policy: Policy, data: TrainingData, spec: TrainSpec) -> bool:
     if spec.gradient_checkpointing != "auto":
         return spec.gradient_checkpointing == "on"
+    if is_spread(policy):
+        return True
     free = available_bytes(policy.device)
     if free is None:
         return False
     needed = kept_bytes_per_token(policy) * largest_micro_batch(data, spec)
-    is_needed = needed > _USABLE_SHARE * free
+    is_needed = needed > USABLE_SHARE * free
     if is_needed:
         structlog.get_logger().info(
             "layers are computed twice to save memory", needed_mb=round(needed / 1e6), free_mb=round(free / 1e6)

@@ -6,18 +6,19 @@ Shapes: F response tokens of flagged samples, flat, D hidden.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Sequence
 from functools import partial
 
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.func import functional_call
 
 from rolekeeper.lm.forward import apply_head, response_states, unwrap
 from rolekeeper.method.fused import Project
 from services.trainer.program.data import TrainingData
 from services.trainer.program.policy import Policy, trains_all_weights
+from services.trainer.program.recompute import computing_once
 
 MAX_BYTES = 1 << 30
 
@@ -44,8 +45,9 @@ class Reference:
         if trains_all_weights(policy):
             self._keep()
             model = unwrap(policy)
-            head = copy.deepcopy(model.get_output_embeddings()).requires_grad_(False)
-            self.project = partial(apply_head, head, model.config)
+            head = model.get_output_embeddings()
+            kept = {name: weight.detach().clone() for name, weight in head.named_parameters()}
+            self.project = partial(apply_head, partial(functional_call, head, kept), model.config)
 
     def states(self, flagged: Sequence[int]) -> Tensor:
         """Return the states [F, D] of some flagged samples, one after the other in the order given."""
@@ -62,7 +64,7 @@ class Reference:
 
     def _compute(self, indices: Sequence[int]) -> list[Tensor]:
         off = self._policy.disable_adapter() if isinstance(self._policy, PeftModel) else contextlib.nullcontext()
-        with off:
+        with off, computing_once(self._policy):
             return response_states(
                 self._policy, [self._data.samples[index] for index in indices], self._max_batch_tokens
             )

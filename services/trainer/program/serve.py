@@ -23,6 +23,7 @@ from rolekeeper.lm.memory import release_memory
 from services.trainer.program.failures import BadSpec, Stopped, describe
 from services.trainer.program.run import Resident, run_spec
 from services.trainer.program.spec import explain, read_spec
+from services.trainer.program.stages import AskedStage
 from services.trainer.program.world import World
 
 Say = Callable[[ProgramMessage], None]
@@ -37,13 +38,15 @@ class Order(NamedTuple):
     stop: threading.Event
 
 
-def serve(commands: IO[bytes], messages: IO[bytes], world: World | None = None) -> ExitCode:
+def serve(
+    commands: IO[bytes], messages: IO[bytes], world: World | None = None, zero_stage: AskedStage = "auto"
+) -> ExitCode:
     """Run the specs that the commands name, one after the other, in the processes of the world if one was joined.
 
     A run that is not done does not end the program, unless several processes train together: who knows where the
     others wait then.
     """
-    resident = Resident(world)
+    resident = Resident(world, zero_stage)
     orders: SimpleQueue[Order | None] = SimpleQueue()
     say: Say = _say_nothing
     if resident.world.leads:

@@ -13,6 +13,7 @@ from rolekeeper.lm.forward import response_logprobs
 from services.trainer.program.data import TrainingData
 from services.trainer.program.failures import Diverged
 from services.trainer.program.policy import Policy, trained_weights
+from services.trainer.program.recompute import computing_once
 
 _LOSSES = "validation.losses"
 _BEST = "validation.best."
@@ -40,7 +41,8 @@ class Validation:
         """
         if not self._samples:
             return {}
-        logprobs = response_logprobs(self._policy, self._samples, self._max_batch_tokens)
+        with computing_once(self._policy):
+            logprobs = response_logprobs(self._policy, self._samples, self._max_batch_tokens)
         loss = -float(torch.cat(logprobs).double().mean())
         if not math.isfinite(loss):
             raise Diverged(

@@ -1,4 +1,7 @@
-"""Backward and step with DeepSpeed ZeRO: gradients and optimizer state spread over the processes of a world."""
+"""Backward and step with DeepSpeed ZeRO-2: gradients and optimizer state spread over the processes of a world.
+
+What ZeRO-3 does otherwise is in `zero3.py`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from services.trainer.program.engine import StepInfo, learning_rate
 from services.trainer.program.policy import Policy, trained_weights
 from services.trainer.program.world import World
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 T = TypeVar("T")
 
@@ -34,13 +37,11 @@ class ZeroEngine:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.world = world
         self._weights = trained_weights(policy)
-        self._dtypes = {weight.dtype for weight in self._weights.values()}
+        is_bf16 = {weight.dtype for weight in self._weights.values()} == {torch.bfloat16}
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=hyper.learning_rate, weight_decay=0.0)
-        self._engine, *_ = deepspeed.initialize(
-            model=_Trained([*self._weights.values()]),
-            optimizer=self._optimizer,
-            config=zero_config(hyper.max_grad_norm, self._dtypes == {torch.bfloat16}),
-        )
+        config = zero_config(hyper.max_grad_norm, is_bf16) | {"zero_optimization": self._spread(policy)}
+        self._module = self._around(policy, config)
+        self._engine, *_ = deepspeed.initialize(model=self._module, optimizer=self._optimizer, config=config)
         self._hyper = hyper
         self._num_steps = num_steps
         self._step = 0
@@ -48,6 +49,14 @@ class ZeroEngine:
     def forward(self, compute: Callable[[], T]) -> T:
         """Run a forward pass of the policy inside DeepSpeed's own, and return what it returns."""
         return cast(T, self._engine(compute))
+
+    def look(self, compute: Callable[[], T]) -> T:
+        """Run what reads the policy without learning from it, and return what it returns."""
+        return compute()
+
+    def whole(self, weight: Tensor) -> Tensor | None:
+        """Return a weight of the policy in the leader's memory; None in the others."""
+        return weight.detach().cpu() if self.world.leads else None
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of this process's micro-batch. DeepSpeed averages over processes, and we want the sum."""
@@ -59,7 +68,7 @@ class ZeroEngine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
         self._engine.step()
-        grad_norm = float(self._engine.get_global_grad_norm())
+        grad_norm = self._grad_norm()
         if math.isfinite(grad_norm):
             self._step += 1
         return StepInfo(grad_norm, rate)
@@ -73,12 +82,16 @@ class ZeroEngine:
                 weight.copy_(value)
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that a step changes, besides the number of steps: weights and both moments of AdamW."""
-        tensors = {}
+        """Return everything that a step changes, besides the number of steps: weights and both moments of AdamW.
+
+        All processes must ask; only the leader, which writes it down, gets it.
+        """
+        tensors: dict[str, Tensor] = {}
         for name, weight in self._weights.items():
-            tensors[f"weight.{name}"] = safe_get_full_fp32_param(weight).cpu()
-            for moment in _MOMENTS:
-                tensors[f"{moment}.{name}"] = safe_get_full_optimizer_state(weight, moment).cpu()
+            parts = {"weight": safe_get_full_fp32_param(weight)}
+            parts |= {moment: safe_get_full_optimizer_state(weight, moment) for moment in MOMENTS}
+            if self.world.leads:
+                tensors |= {f"{part}.{name}": tensor.cpu() for part, tensor in parts.items()}
         return tensors
 
     def load_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
@@ -87,17 +100,24 @@ class ZeroEngine:
         self._step = step
         with torch.no_grad():
             for name, weight in self._weights.items():
-                value = tensors[f"weight.{name}"].to(weight.device, torch.float32)
-                safe_set_full_fp32_param(weight, value)
-                weight.copy_(value)
-                for moment in _MOMENTS:
-                    safe_set_full_optimizer_state(weight, tensors[f"{moment}.{name}"].to(value), moment)
+                self._set(weight, {part: tensors[f"{part}.{name}"] for part in ("weight", *MOMENTS)})
         for moments in self._optimizer.state.values():
             moments["step"].fill_(float(step))
 
     def close(self) -> None:
         """Take DeepSpeed's hooks off the policy."""
         self._engine.destroy()
+
+    def _spread(self, _policy: Policy) -> dict[str, Any]:
+        """What is spread over the processes, in words of DeepSpeed's config."""
+        return {"stage": 2, "contiguous_gradients": True}
+
+    def _around(self, _policy: Policy, _config: Mapping[str, Any]) -> nn.Module:
+        """The module that DeepSpeed is given."""
+        return _Trained([*self._weights.values()])
+
+    def _grad_norm(self) -> float:
+        return float(self._engine.get_global_grad_norm())
 
     def _make_moments(self) -> None:
         """A step at rate 0 with gradients of 0: AdamW has no moments before its first step, and nothing moves."""
@@ -107,15 +127,22 @@ class ZeroEngine:
         self.backward(self.forward(lambda: torch.stack(zeros).sum()))
         self._engine.step()
 
+    def _set(self, weight: nn.Parameter, parts: Mapping[str, Tensor]) -> None:
+        """Set a weight, in fp32 and as it is used, and its moments."""
+        value = parts["weight"].to(weight.device, torch.float32)
+        safe_set_full_fp32_param(weight, value)
+        weight.copy_(value)
+        for moment in MOMENTS:
+            safe_set_full_optimizer_state(weight, parts[moment].to(value), moment)
+
 
 def zero_config(max_grad_norm: float | None, is_bf16: bool) -> dict[str, Any]:
-    """The DeepSpeed config. Batches are split and normalised by us, so its batch sizes mean nothing."""
+    """The DeepSpeed config, but for the stage. Batches are split and normalised by us, so its sizes mean nothing."""
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "managed_gradient_accumulation": False,
         "gradient_clipping": max_grad_norm or 0.0,
         "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": 2, "contiguous_gradients": True},
     }
     if is_bf16:
         config["bf16"] = {"enabled": True, "check_grad_overflow": True}

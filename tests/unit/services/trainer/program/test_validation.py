@@ -16,6 +16,7 @@ from services.trainer.program.data import count_steps, hold_out
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.failures import Diverged
 from services.trainer.program.loop import Curves, train
+from services.trainer.program.recompute import recomputing
 from services.trainer.program.validation import Validation
 from tests.unit.services.trainer.program.runs import (
     HYPERPARAMETERS,
@@ -48,7 +49,7 @@ def run(
         if progress.done == die_after and progress.metrics:
             raise Killed
 
-    with fresh_adapter(loaded.model, spec.hyperparameters) as policy:
+    with fresh_adapter(loaded.model, spec.hyperparameters) as policy, recomputing(policy, data, spec):
         engine = TorchEngine(policy, spec.hyperparameters, count_steps(len(data.training), spec.hyperparameters))
         curves = train(policy, engine, data, spec, Checkpoints(folder, "run", 0.0), report)
         weights = {name: weight.detach().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
@@ -61,8 +62,12 @@ def run(
     return curves, reports, weights
 
 
-def test_the_curve_has_a_point_for_each_epoch(tiny_folder: Path, tmp_path: Path, loaded: LoadedModel) -> None:
-    curves, reports, _ = run(spec_of(tiny_folder), loaded, tmp_path)
+@pytest.mark.parametrize("gradient_checkpointing", ["off", "on"])
+def test_the_curve_has_a_point_for_each_epoch(
+    tiny_folder: Path, tmp_path: Path, loaded: LoadedModel, gradient_checkpointing: str
+) -> None:
+    spec = spec_of(tiny_folder).model_copy(update={"gradient_checkpointing": gradient_checkpointing})
+    curves, reports, _ = run(spec, loaded, tmp_path)
     assert len(curves.losses) == 8
     assert len(curves.validation_losses) == 4
     assert curves.validation_losses[-1] < curves.validation_losses[0]
