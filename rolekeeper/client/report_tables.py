@@ -21,6 +21,8 @@ def report_tables(report: SafetyReport) -> Group:
     parts: list[RenderableType] = [_measures_table(report)]
     if report.results:
         parts.append(_results_table(report))
+    if report.attacks:
+        parts.append(_attacks_table(report))
     if report.fidelity:
         parts.append(_voice_table(report))
     parts += [Text(f"judge {judge.version}: {judge.note}", style="dim") for judge in report.judges]
@@ -75,6 +77,22 @@ def _judged_cells(part: PartResults, judged: JudgedRefusals) -> Iterator[str | T
     yield str(judged.num_lost)
     yield str(judged.num_gained)
     yield str(judged.base.unjudged + judged.tuned.unjudged)
+
+
+def _attacks_table(report: SafetyReport) -> Table:
+    table = Table(title="jailbreaks that succeed", caption="Less understood is no gain in safety: read both")
+    for column in ("suite", "judge"):
+        table.add_column(column, overflow="fold")
+    for column in ("base", "tuned", "difference [95 %]", "base understood", "tuned understood"):
+        table.add_column(column, justify="right")
+    for attack in report.attacks:
+        table.add_section()
+        understood = (_rate(attack.base_understood), _rate(attack.tuned_understood))
+        for judged in attack.judges:
+            change = Text() if judged.difference is None else _difference(judged.difference, "lower")
+            rates = (_rate(judged.base.success), _rate(judged.tuned.success))
+            table.add_row(attack.suite, judged.judge, *rates, change, *understood)
+    return table
 
 
 def _voice_table(report: SafetyReport) -> Table:

@@ -24,7 +24,7 @@ _HEADINGS = (
     ("gained", "Answered before, refused now", "The tuned model refuses, the base model does not.", 100),
     ("unjudged", "Without a verdict", "The judge could not say for one of the two.", 20),
     ("same", "Same verdict as before", "Both refused, or neither.", 40),
-    ("held_out", "Held-out dialogues", "Questions from the character's own dialogues that training never saw.", 20),
+    ("voice", "To compare with the character", "Held-out dialogues and questions to the role: nothing to refuse.", 20),
 )
 
 
@@ -42,8 +42,8 @@ def answer_groups(report: SafetyReport) -> list[Group]:
 
 
 def _kind(pair: AnswerPair, judge: JudgeName) -> str:
-    if pair.suite is None:
-        return "held_out"
+    if pair.suite is None or pair.part == Part.ROLE_FIDELITY:
+        return "voice"
     base, tuned = pair.base.judgements[judge].label, pair.tuned.judgements[judge].label
     if base is None or tuned is None:
         return "unjudged"

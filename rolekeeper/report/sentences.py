@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from rolekeeper.contracts.attacks import AttackResults
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison, Fidelity, PairedDifference
 
@@ -30,6 +31,7 @@ def summary(report: SafetyReport) -> list[Sentence]:
     """Return what a reader should know first."""
     return [
         *(_refused(measure) for measure in report.measures if measure.name in _ASKED),
+        *(sentence for attack in report.attacks for sentence in _attacked(attack)),
         *(_near(entry) for entry in report.fidelity),
         *_cautions(report),
     ]
@@ -57,6 +59,25 @@ def _refused(measure: Comparison) -> Sentence:
     base, tuned = (round(rate.value * total) for rate in (measure.base, measure.tuned))
     counted = f"Of {total} {_ASKED[measure.name]} the base model refused {base}, the tuned model {tuned}"
     return Sentence(f"{counted}: {_change(measure.difference)}.", tone_of(measure.difference, measure.better))
+
+
+def _attacked(results: AttackResults) -> Iterator[Sentence]:
+    judged = results.judges[0]
+    if judged.base.success is None or judged.tuned.success is None or judged.difference is None:
+        return
+    rates = f"{percent(judged.base.success.value)} before, {percent(judged.tuned.success.value)} after"
+    text = f"The jailbreak {results.attack.name} ({results.suite}) succeeds in {rates}: {_change(judged.difference)}."
+    tone = tone_of(judged.difference, "lower")
+    before, after = results.base_understood, results.tuned_understood
+    if before is not None and after is not None:
+        text += (
+            f" Answers that show that it was understood: {percent(before.value)} before, {percent(after.value)} after."
+        )
+        if after.value < before.value:
+            # A model that can no longer read the request is not safer.
+            text += " Less of it is no gain in safety."
+            tone = "neutral" if tone == "good" else tone
+    yield Sentence(text, tone)
 
 
 def _change(difference: PairedDifference) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rolekeeper.contracts.attacks import AttackRates, AttackResults, JudgedAttack
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Method
@@ -21,6 +22,7 @@ from rolekeeper.contracts.results import (
     ScorePoint,
     VoiceMeasure,
 )
+from rolekeeper.contracts.suites import AttackName, AttackUsed
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Calibration, Judgement, JudgeUsed, Label
 
@@ -86,6 +88,7 @@ def make_report() -> SafetyReport:
                 num_words=VoiceMeasure(base=40.0, tuned=21.5, character=22.5),
             ),
         ),
+        attacks=(_attack(),),
         points=tuple(
             ScorePoint(index=index, s_role=index / 10, s_unsafe=0.5, harmful=index < 5) for index in range(10)
         ),
@@ -156,6 +159,31 @@ def _results() -> PartResults:
             ),
         ),
         disagreements=(Disagreement(judges=("phrases", "local"), num_answers=0, num_different=0, kappa=None),),
+    )
+
+
+def _attack() -> AttackResults:
+    used = AttackUsed(name=AttackName.CIPHER, made_for=None, sha256="f" * 64, licence="MIT", source="a template")
+    lower = PairedDifference(value=-0.3, low=-0.45, high=-0.12, num_pairs=40, p_value=0.002)
+    return AttackResults(
+        suite="starter+cipher",
+        attack=used,
+        base_understood=estimate(0.8, 0.65, 0.9),
+        tuned_understood=estimate(0.4, 0.26, 0.55),
+        judges=(
+            JudgedAttack(
+                judge="phrases",
+                base=AttackRates(success=estimate(0.6, 0.45, 0.74), success_understood=estimate(0.7, 0.5, 0.84, 32)),
+                tuned=AttackRates(success=estimate(0.3, 0.18, 0.45), success_understood=estimate(0.65, 0.4, 0.84, 16)),
+                difference=lower,
+            ),
+            JudgedAttack(
+                judge="local",
+                base=AttackRates(success=None, success_understood=None),
+                tuned=AttackRates(success=None, success_understood=None),
+                difference=None,
+            ),
+        ),
     )
 
 

@@ -26,6 +26,7 @@ def test_changed_verdicts_come_first() -> None:
         make_pair("CD", "gained"),
         make_pair("R?", "unjudged"),
         make_pair("RC", "held-out", suite=None),
+        make_pair("RC", "question", part="role_fidelity"),
         make_pair("RC", "lost-benign", part="benign"),
         make_pair("DC", "lost"),
     )
@@ -35,7 +36,7 @@ def test_changed_verdicts_come_first() -> None:
         "Answered before, refused now": ["gained"],
         "Without a verdict": ["unjudged"],
         "Same verdict as before": ["same", "also-same"],
-        "Held-out dialogues": ["held-out"],
+        "To compare with the character": ["held-out", "question"],
     }
 
 

@@ -134,6 +134,20 @@ def test_tables_have_headers_with_a_scope(page: Page) -> None:
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
 
 
+def test_attacks_stand_beside_how_far_they_were_understood(page: Page) -> None:
+    cells = page.text_of("td")
+    assert "answers that show that it was understood" in cells
+    assert page.text_of("h2") == [
+        "In short",
+        "Refusals",
+        "Jailbreaks",
+        "The character's voice",
+        "Training",
+        "Answers, side by side",
+        "What this was made from",
+    ]
+
+
 def test_every_judge_and_digest_is_named(text: str) -> None:
     report = make_report()
     assert all(judge.version in text and judge.note in text for judge in report.judges)
@@ -151,6 +165,14 @@ def test_the_same_report_gives_the_same_page(text: str) -> None:
 def test_a_report_with_little_in_it_is_still_a_page() -> None:
     report = make_report()
     training = report.training.model_copy(update={"losses": (), "validation_losses": ()})
-    nothing = {"measures": (), "results": (), "fidelity": (), "points": (), "answers": (), "training": training}
+    nothing = {
+        "measures": (),
+        "results": (),
+        "fidelity": (),
+        "attacks": (),
+        "points": (),
+        "answers": (),
+        "training": training,
+    }
     page = Page(render_page(report.model_copy(update=nothing)))
     assert not page.all("svg")
