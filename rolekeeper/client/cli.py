@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, job_...")]
 OptionalJobId = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of the job, job_...")]
+Note = Annotated[str, typer.Option(help="Why; it stays in the audit log")]
 InputFile = typer.Argument(exists=True, dir_okay=False, readable=True)
 
 app = typer.Typer(
@@ -144,6 +145,49 @@ def resume(job: JobId, connection: Connection) -> None:
     """Let a paused job go on where it was."""
     with _open(connection) as commands:
         commands.resume(job)
+
+
+@app.command()
+@spread
+def release(job: JobId, connection: Connection, note: Note) -> None:
+    """Let a withheld adapter out. It needs a key with the scope safety:approve."""
+    with _open(connection) as commands:
+        commands.decide(job, note, is_released=True)
+
+
+@app.command()
+@spread
+def withhold(job: JobId, connection: Connection, note: Note) -> None:
+    """Hold an adapter back. It needs a key with the scope safety:approve."""
+    with _open(connection) as commands:
+        commands.decide(job, note, is_released=False)
+
+
+@app.command()
+@spread
+def audit(
+    connection: Connection,
+    job: Annotated[str | None, typer.Option(help="Only entries about this job")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first")] = 20,
+) -> None:
+    """List who decided what on which adapter. It needs a key with the scope safety:approve or audit:read."""
+    with _open(connection) as commands:
+        commands.show_audit(job, limit)
+
+
+@app.command()
+@spread
+def evaluate(
+    report: Annotated[Path, typer.Option(exists=True, dir_okay=False, readable=True, help="A report.json")],
+    connection: Connection,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write the new report")] = None,
+) -> None:
+    """Make a report again: evaluate its adapter with its options, and say whether answers and verdicts are the same.
+
+    The exit code is 1 if they are not.
+    """
+    with _open(connection) as commands:
+        commands.evaluate(report, out)
 
 
 def _open(connection: Connection) -> AbstractContextManager[Commands]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,8 +32,10 @@ from rolekeeper.client.download import AdapterDownload, OnBytes
 from rolekeeper.client.errors import network_errors, raise_for_answer
 from rolekeeper.client.patience import OnRetry, persist
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent
 from rolekeeper.contracts.problems import Page
+from rolekeeper.contracts.release import AuditEntry
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.errors import InvalidInput, RolekeeperError
@@ -116,7 +119,8 @@ class Client:
 
     def jobs(self, limit: int | None = None) -> Iterator[Job]:
         """The newest `limit` jobs, or all, page by page."""
-        pages = self._pages("/v1/jobs", Page[Job], lambda job: job.id, page_size=min(limit or PAGE_SIZE, PAGE_SIZE))
+        size = str(min(limit or PAGE_SIZE, PAGE_SIZE))
+        pages = self._pages("/v1/jobs", Page[Job], lambda job: job.id, limit=size)
         return itertools.islice(pages, limit)
 
     def cancel(self, job_id: str) -> Job:
@@ -130,6 +134,25 @@ class Client:
     def resume(self, job_id: str) -> Job:
         """Let a paused job go on where it was."""
         return _parse(Job, self._post(f"/v1/jobs/{job_id}/resume"))
+
+    def evaluate(self, job_id: str, options: EvaluationOptions | None = None) -> Job:
+        """Evaluate the job's adapter again, as a job of its own. What `options` does not set is as before."""
+        body = "{}" if options is None else options.model_dump_json(exclude_unset=True)
+        return _parse(Job, self._post(f"/v1/jobs/{job_id}/evaluate", content=body))
+
+    def release(self, job_id: str, note: str) -> Job:
+        """Let the job's adapter out. The key needs the scope `safety:approve`."""
+        return self._decide(job_id, "release", note)
+
+    def withhold(self, job_id: str, note: str) -> Job:
+        """Hold the job's adapter back. The key needs the scope `safety:approve`."""
+        return self._decide(job_id, "withhold", note)
+
+    def audit(self, job_id: str | None = None, limit: int | None = None) -> Iterator[AuditEntry]:
+        """The newest `limit` entries of the audit log, or all; about one job, or about all."""
+        query = {"limit": str(min(limit or PAGE_SIZE, PAGE_SIZE))} | ({} if job_id is None else {"job": job_id})
+        pages = self._pages("/v1/audit", Page[AuditEntry], lambda entry: str(entry.id), **query)
+        return itertools.islice(pages, limit)
 
     def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """What happened to the job since the event `after`, oldest first."""
@@ -178,6 +201,9 @@ class Client:
         download = AdapterDownload(partial(self._stream, f"/v1/jobs/{job_id}/adapter"), folder / f"{job_id}.tar")
         return download.run(partial(persist, seconds=WAIT_PATIENCE_SECONDS, on_retry=self._on_retry), on_bytes)
 
+    def _decide(self, job_id: str, decision: str, note: str) -> Job:
+        return _parse(Job, self._post(f"/v1/jobs/{job_id}/{decision}", content=json.dumps({"note": note})))
+
     def _poll(self, job_id: str, etag: str | None) -> _Poll:
         headers = {} if etag is None else {"if-none-match": etag}
         response = self._send(self._request("GET", f"/v1/jobs/{job_id}", headers=headers))
@@ -185,21 +211,14 @@ class Client:
             return _Poll(None, etag)
         return _Poll(_parse(Job, response), response.headers.get("etag"))
 
-    def _pages(
-        self,
-        path: str,
-        model: type[Page[M]],
-        cursor: Callable[[M], str],
-        after: str | None = None,
-        page_size: int = PAGE_SIZE,
-    ) -> Iterator[M]:
+    def _pages(self, path: str, model: type[Page[M]], cursor: Callable[[M], str], **query: str) -> Iterator[M]:
+        params = {"limit": str(PAGE_SIZE)} | query
         while True:
-            params = {"limit": str(page_size)} | ({} if after is None else {"after": after})
             page = _parse(model, self._get(path, params))
             yield from page.data
             if not page.has_more or not page.data:
                 return
-            after = cursor(page.data[-1])
+            params["after"] = cursor(page.data[-1])
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> httpx.Response:
         def read() -> httpx.Response:

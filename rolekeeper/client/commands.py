@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
+from rolekeeper.client.decisions import decide, evaluate_again, is_withheld, show_audit, withheld_lines
 from rolekeeper.client.options import Connection, Training
 from rolekeeper.client.progress import follow
 from rolekeeper.client.reports import show
@@ -82,7 +83,10 @@ class Commands:
             raise JobCancelled(f"{job.id} was cancelled")
         if job.status == Status.FAILED:
             raise StageFailed(f"{job.id} failed: {_reason(job)}")
-        self._session.say(f"{job.id} succeeded; next: rolekeeper report {job.id}, rolekeeper download {job.id}")
+        if is_withheld(job):
+            self._session.say("\n".join(withheld_lines(job)))
+        else:
+            self._session.say(f"{job.id} succeeded; next: rolekeeper report {job.id}, rolekeeper download {job.id}")
 
     def show_scores(self, job_id: str) -> None:
         """All scores of a job."""
@@ -113,6 +117,18 @@ class Commands:
             self._session.show_json(Downloaded(job=job_id, path=str(path), bytes=path.stat().st_size))
         else:
             self._session.say(str(path))
+
+    def decide(self, job_id: str, note: str, is_released: bool) -> None:
+        """Release a job's adapter, or withhold it."""
+        decide(self._session, job_id, note, is_released)
+
+    def show_audit(self, job_id: str | None, limit: int) -> None:
+        """The newest entries of the audit log."""
+        show_audit(self._session, job_id, limit)
+
+    def evaluate(self, report: Path, out: Path | None) -> None:
+        """Make a report again and say what differs."""
+        evaluate_again(self._session, report, out)
 
     def cancel(self, job_id: str) -> None:
         """Ask for a job to stop."""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.jobs import Job, Stage
+from rolekeeper.contracts.release import AuditEntry
 from rolekeeper.contracts.scores import RankedSample, SampleScore, ScoreSummary
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
@@ -82,3 +83,20 @@ def _edge(edge: float | None) -> str:
 
 def _estimate(estimate: Estimate) -> str:
     return ESTIMATE.format(estimate)
+
+
+def audit_table(entries: Iterable[AuditEntry]) -> Table:
+    """One row a decision."""
+    table = Table()
+    for column in ("when", "action", "key", "job", "adapter", "note"):
+        table.add_column(column, no_wrap=column in ("when", "job"))
+    for entry in entries:
+        table.add_row(
+            f"{entry.created_at:%Y-%m-%d %H:%M:%S}",
+            entry.action,
+            entry.key_id or "",
+            entry.job or "",
+            (entry.adapter_sha256 or "")[:12],
+            entry.note or "",
+        )
+    return table

@@ -14,8 +14,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, JobEvent, Status
 from rolekeeper.contracts.problems import Contract, ErrorItem, OpenAiError, Page, Problem
+from rolekeeper.contracts.release import AuditAction, AuditEntry, Decision, Release, ReleaseStatus
+from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.scores import SampleScore
 from tests.unit.rolekeeper.client.samples import NOW, make_job, make_summary
 from tests.unit.rolekeeper.reports import make_report
@@ -46,6 +49,7 @@ class ApiState:
     failures: deque[Answer] = field(default_factory=deque)
     states: list[Job] = field(default_factory=list)
     scores: list[SampleScore] = field(default_factory=list)
+    report: SafetyReport = field(default_factory=make_report)
     cuts: deque[int] = field(default_factory=deque)
     adapter: bytes = ADAPTER
     adapter_headers: dict[str, str] = field(default_factory=lambda: {"etag": f'"sha256-{SHA256}"'})
@@ -103,6 +107,7 @@ def make_app(state: ApiState) -> FastAPI:
         return await call_next(request)  # type: ignore[misc]
 
     _add_writes(app)
+    _add_decisions(app)
     _add_reads(app, state)
     return app
 
@@ -164,6 +169,38 @@ def _add_writes(app: FastAPI) -> None:
         return _json(job.model_copy(update={"id": job_id}))
 
 
+def _add_decisions(app: FastAPI) -> None:
+    @app.post("/v1/jobs/{job_id}/evaluate", status_code=202)
+    def evaluate(job_id: str, body: EvaluationOptions) -> Response:
+        job = make_job(Status.QUEUED, (Status.SUCCEEDED, Status.SUCCEEDED, Status.QUEUED))
+        return _json(job.model_copy(update={"id": "job_2", "evaluates": job_id, "evaluation": body}), 202)
+
+    @app.post("/v1/jobs/{job_id}/{decision}")
+    def decide(job_id: str, decision: str, body: Decision) -> Response:
+        status = {"release": ReleaseStatus.APPROVED, "withhold": ReleaseStatus.WITHHELD}[decision]
+        job = make_job(Status.SUCCEEDED, (Status.SUCCEEDED, Status.SUCCEEDED, Status.SUCCEEDED))
+        return _json(job.model_copy(update={"id": job_id, "release": Release(status=status, note=body.note)}))
+
+    @app.get("/v1/audit")
+    def audit(limit: int, job: str | None = None, after: int = 151) -> Response:
+        found = [
+            AuditEntry(
+                id=n,
+                created_at=NOW,
+                owner="platform",
+                key_id="key_1",
+                action=AuditAction.ADAPTER_RELEASED,
+                job=job or "job_1",
+                adapter_sha256=SHA256,
+                report_sha256=None,
+                note="looked at it",
+                request_id=None,
+            )
+            for n in range(after - 1, 0, -1)
+        ]
+        return _json(Page[AuditEntry](data=tuple(found[:limit]), has_more=limit < len(found)))
+
+
 def _add_reads(app: FastAPI, state: ApiState) -> None:
     @app.get("/v1/jobs")
     def jobs(limit: int, after: str | None = None) -> Response:
@@ -197,7 +234,7 @@ def _add_reads(app: FastAPI, state: ApiState) -> None:
 
     @app.get("/v1/jobs/{job_id}/report")
     def report() -> Response:
-        return _json(make_report())
+        return _json(state.report)
 
     @app.get("/v1/jobs/{job_id}/card")
     def card() -> Response:
