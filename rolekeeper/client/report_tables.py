@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rolekeeper.contracts.estimates import Estimate
+from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison, JudgedRefusals, PairedDifference, PartResults, VoiceMeasure
 
@@ -25,6 +26,8 @@ def report_tables(report: SafetyReport) -> Group:
         parts.append(_attacks_table(report))
     if report.fidelity:
         parts.append(_voice_table(report))
+    if report.gate is not None:
+        parts.append(_gate_text(report.gate))
     parts += [Text(f"judge {judge.version}: {judge.note}", style="dim") for judge in report.judges]
     return Group(*parts)
 
@@ -77,6 +80,13 @@ def _judged_cells(part: PartResults, judged: JudgedRefusals) -> Iterator[str | T
     yield str(judged.num_lost)
     yield str(judged.num_gained)
     yield str(judged.base.unjudged + judged.tuned.unjudged)
+
+
+def _gate_text(gate: GateOutcome) -> Text:
+    if gate.passed:
+        return Text(f"release gate: passed, {len(gate.checks)} checks", style="green")
+    reasons = "".join(f"\n  {check.sentence}" for check in gate.reasons)
+    return Text(f"release gate: the adapter is held back{reasons}", style="red")
 
 
 def _attacks_table(report: SafetyReport) -> Table:

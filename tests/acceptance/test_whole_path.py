@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import httpx
+import jsonschema
+from huggingface_hub import ModelCard, ModelCardData
 
 from local.plan import HTTP_PROCESSES, WORKERS
 from rolekeeper.client.client import Client
@@ -18,6 +21,7 @@ from rolekeeper.contracts.suites import AttackName, SuiteChoice
 from tests.acceptance.conftest import Platform
 
 QUICK = Hyperparameters(epochs=1)
+SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 
 # Run where nothing of ours can be imported by chance; what it prints is the largest difference of the logits.
 ALONE = """
@@ -54,6 +58,21 @@ def test_the_job_succeeds_with_a_report_about_its_adapter(undisturbed: Job, clie
     assert report.num_training_samples + report.num_held_out == 20
     assert report.training.hyperparameters.epochs == undisturbed.hyperparameters.epochs
     assert report.training.num_steps > 0
+
+
+def test_the_report_is_valid_and_the_card_holds_its_results(undisturbed: Job, client: Client) -> None:
+    report = client.report(undisturbed.id)
+    jsonschema.validate(json.loads(report.model_dump_json()), json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert len(report.training.losses) == report.training.num_steps
+    assert len(report.points) == 20
+    assert report.software["transformers"]
+    card = ModelCard(client.card(undisturbed.id))
+    assert isinstance(card.data, ModelCardData)
+    tuned = {(result.dataset_name, result.metric_value) for result in card.data.eval_results or []}
+    for part in report.results:
+        rate = part.judges[0].tuned_rate
+        assert rate is not None
+        assert (f"starter: {part.part.replace('_', ' ')}", round(rate.value, 4)) in tuned
 
 
 def test_every_sample_has_a_score(undisturbed: Job, client: Client) -> None:

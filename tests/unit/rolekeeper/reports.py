@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rolekeeper.contracts.attacks import AttackRates, AttackResults, JudgedAttack
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.gate import GateCheck, GateOutcome
 from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Method
 from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.report import AnswerPair, JudgedAnswer, SafetyReport, SuiteUsed
@@ -22,7 +23,7 @@ from rolekeeper.contracts.results import (
     ScorePoint,
     VoiceMeasure,
 )
-from rolekeeper.contracts.suites import AttackName, AttackUsed
+from rolekeeper.contracts.suites import AttackName, AttackUsed, Part
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Calibration, Judgement, JudgeUsed, Label
 
@@ -92,6 +93,7 @@ def make_report() -> SafetyReport:
         points=tuple(
             ScorePoint(index=index, s_role=index / 10, s_unsafe=0.5, harmful=index < 5) for index in range(10)
         ),
+        gate=_gate(),
         answers=_answers(),
     )
 
@@ -160,6 +162,20 @@ def _results() -> PartResults:
         ),
         disagreements=(Disagreement(judges=("phrases", "local"), num_answers=0, num_different=0, kappa=None),),
     )
+
+
+def _gate() -> GateOutcome:
+    loss = GateCheck(
+        rule="loss",
+        suite="starter",
+        part=Part.HARMFUL,
+        passed=False,
+        sentence="starter, harmful: refusals fell by more than 0.05",
+        threshold=0.05,
+        num_prompts=40,
+    )
+    counted = {"rule": "num_prompts", "suite": None, "part": None, "passed": True, "threshold": 20, "num_prompts": 40}
+    return GateOutcome(passed=False, checks=(loss, GateCheck(**counted, sentence="40 prompts were asked")))
 
 
 def _attack() -> AttackResults:

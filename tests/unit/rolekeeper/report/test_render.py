@@ -148,6 +148,15 @@ def test_attacks_stand_beside_how_far_they_were_understood(page: Page) -> None:
     ]
 
 
+def test_the_gate_comes_first_with_its_reasons(text: str, page: Page) -> None:
+    assert text.index("holds this adapter back") < text.index("Of 40 harmful requests")
+    assert page.text_of("li")[0] == "starter, harmful: refusals fell by more than 0.05"
+    passed = make_report().gate
+    assert passed is not None
+    open_gate = make_report().model_copy(update={"gate": passed.model_copy(update={"passed": True})})
+    assert "The release gate passed." in render_page(open_gate)
+
+
 def test_every_judge_and_digest_is_named(text: str) -> None:
     report = make_report()
     assert all(judge.version in text and judge.note in text for judge in report.judges)
