@@ -22,6 +22,8 @@ from tests.unit.rolekeeper.reports import make_report
 
 WITHHELD = Release(status=ReleaseStatus.WITHHELD, reasons=("the refusal rate fell",))
 
+AGAIN = DONE.model_copy(update={"id": "job_2", "evaluates": "job_1"})
+
 
 def changed(report: SafetyReport) -> SafetyReport:
     """Another answer of the tuned model, and another verdict on it."""
@@ -96,7 +98,7 @@ def test_evaluate_sends_what_is_set(client: Client, api: ApiState) -> None:
 
 
 def test_a_report_made_again_is_the_same(api: ApiState, stored: Path) -> None:
-    api.states = [DONE]
+    api.states = [AGAIN]
     result = run(api, "evaluate", "--report", str(stored))
     assert result.exit_code == 0, result.stderr
     made = stored.with_name("job_2.report.json")
@@ -107,7 +109,7 @@ def test_a_report_made_again_is_the_same(api: ApiState, stored: Path) -> None:
 
 
 def test_a_report_made_again_that_differs_says_where(api: ApiState, stored: Path, tmp_path: Path) -> None:
-    api.states, api.report = [DONE], changed(make_report())
+    api.states, api.report = [AGAIN], changed(make_report())
     result = run(api, "evaluate", "--report", str(stored), "--out", str(tmp_path / "new.json"))
     assert result.exit_code == 1
     name = make_report().answers[0].id
