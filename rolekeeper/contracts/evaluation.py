@@ -20,6 +20,13 @@ class Decoding(Contract):
     temperature: float = Field(default=0.0, ge=0, le=2, description="0: the most likely token, always")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Sample from the most likely tokens of so much mass")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the sampling, of each prompt for itself")
+    rose_weight: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Decode by ROSE: the logits under a reverse system prompt, times this, are taken off those under a "
+        "positive one. Published with 0.5. Takes twice the time",
+    )
 
 
 class EvaluationOptions(Contract):

@@ -36,14 +36,14 @@ class ResidentModels:
         self._user_left = Condition()
 
     @contextmanager
-    def use(self, alias: str) -> Iterator[LoadedModel]:
+    def use(self, alias: str, check: Check = go_on) -> Iterator[LoadedModel]:
         """Yield a base model, for this caller alone until the context ends: it may change the weights meanwhile.
 
-        Raises UnknownBaseModel at once, and BaseModelUnusable.
+        `check` is called while waiting, and may end the wait. Raises UnknownBaseModel at once, and BaseModelUnusable.
         """
         entry = find_entry(self._catalog, alias)
-        with self._door.turn():
-            self._wait_until(lambda: not self._users, go_on)
+        with self._door.turn(check):
+            self._wait_until(lambda: not self._users, check)
             yield self._get(entry)
 
     @contextmanager

@@ -34,6 +34,8 @@ from services.conductor.scores import (
 # A chunk takes seconds on a CPU: progress moves, a cancelled job stops soon, and a call never outlives its timeout.
 SCORE_CHUNK = 32
 VERDICT_CHUNK = 32
+VERDICT_TOKENS = 8192
+"""A chunk of verdicts is larger where answers are short, so that it has enough of them to fill the machine."""
 
 Item = TypeVar("Item")
 
@@ -153,9 +155,8 @@ def ask(
     answers: list[VerdictResponse] = []
     # History is cut as in training. A suite's prompt is asked whole: attacks are longer than what training allows.
     limits = (MAX_SOURCE_TOKENS, holding.work.job.hyperparameters.max_source_tokens)
-    pieces = (
-        (limit, chunk) for limit, items in zip(limits, questions, strict=True) for chunk in chunks(items, VERDICT_CHUNK)
-    )
+    size = max(VERDICT_CHUNK, min(MAX_ITEMS, VERDICT_TOKENS // evaluation.max_new_tokens))
+    pieces = ((limit, chunk) for limit, items in zip(limits, questions, strict=True) for chunk in chunks(items, size))
     for limit, chunk in pieces:
         request = VerdictRequest(
             base_model=holding.work.job.base_model,

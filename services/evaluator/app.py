@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anyio import to_thread
 from fastapi import FastAPI
+from prometheus_client import Gauge
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.lm.catalog import load_catalog
@@ -20,7 +21,7 @@ from services.evaluator.adapters import Adapters
 from services.evaluator.judges import load_judges
 from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
-from services.evaluator.routes import evaluator_router
+from services.evaluator.routes import Entrance, evaluator_router
 from services.evaluator.settings import Settings
 from services.evaluator.suites.files import SuiteFiles
 from services.evaluator.suites.shelf import Suites
@@ -44,6 +45,9 @@ def create_app(settings: Settings) -> FastAPI:
     suites = Suites(SuiteFiles(settings.suites_dir), store)
     responder = Responder(models, adapters, KeptAnswers(settings.cache_dir / "answers"))
 
+    inside = Gauge("evaluator_requests_inside", "Requests that are answered or wait for it", registry=None)
+    entrance = Entrance(settings.service_token, settings.evaluator_max_requests, inside)
+
     def preload(alias: str) -> None:
         with models.use(alias):
             pass
@@ -55,13 +59,15 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         adapters.close()
 
-    return create_web_app(
+    app = create_web_app(
         "Rolekeeper evaluator",
-        [evaluator_router(responder, suites, load_judges(), settings.service_token)],
+        [evaluator_router(responder, suites, load_judges(), entrance)],
         lifespan=lifespan,
         checks={"store": lambda: _check_folder(settings.store_dir)},
         answers=_ANSWERS,
     )
+    app.state.metrics.registry.register(inside)
+    return app
 
 
 def _check_folder(folder: Path) -> None:

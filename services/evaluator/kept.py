@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, ValidationError
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class _Entry(BaseModel):
@@ -56,9 +56,12 @@ class KeptAnswers:
         return self.folder / key[:2] / f"{key}.json"
 
 
-def answer_key(base_digest: str, decoding: str, prompt_ids: Sequence[int]) -> str:
-    """Return the key of an answer: everything that a greedy answer depends on, as one sha256."""
-    return _sha256(json.dumps([_FORMAT, base_digest, decoding, list(prompt_ids)]))
+def answer_key(base_digest: str, decoding: str, prompt: Sequence[Sequence[int]]) -> str:
+    """Return the key of an answer: everything that it depends on, as one sha256. `prompt` are the ids of each branch.
+
+    `decoding` tells the seed where there is one.
+    """
+    return _sha256(json.dumps([_FORMAT, base_digest, decoding, [list(ids) for ids in prompt]]))
 
 
 def _publish(path: Path, text: str) -> None:

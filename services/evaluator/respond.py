@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import structlog
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rolekeeper.contracts.characters import Context
+from rolekeeper.contracts.evaluation import Decoding
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import Encoder, EncodingError
-from rolekeeper.lm.generate import greedy_answers
+from rolekeeper.lm.generate import Way, answers
+from rolekeeper.lm.generation.engine import Prompt
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter
 from rolekeeper.lm.resident import ResidentModels
+from rolekeeper.lm.turnstile import Check, go_on
 from rolekeeper.lm.whole import attach_weights
 from rolekeeper.method.prompts import build_contexts
+from rolekeeper.method.rose import ROSE_VERSION, rose_contexts
 from services.evaluator.adapters import Adapter, Adapters, BadAdapter, check_fit
 from services.evaluator.kept import KeptAnswers, answer_key
-
-BATCH_SIZE = 32
 
 
 class Answers(NamedTuple):
@@ -33,6 +35,16 @@ class Answers(NamedTuple):
     decoding: str
 
 
+class _Task(NamedTuple):
+    """Prompts of one request in the order of its items, how to answer them, and in words."""
+
+    prompts: list[Prompt]
+    contexts: list[Context]
+    way: Way
+    decoding: str
+    check: Check
+
+
 class Responder:
     """Answers one request at a time: the base model belongs to it alone, and so does the unpacked adapter."""
 
@@ -41,8 +53,8 @@ class Responder:
         self._adapters = adapters
         self._kept = kept
 
-    def answer(self, request: VerdictRequest) -> Answers:
-        """Answer all items.
+    def answer(self, request: VerdictRequest, check: Check = go_on) -> Answers:
+        """Answer all items. `check` is called between the pieces of work; what it raises ends them.
 
         Raises:
             InvalidInput: an item, the base model's name or the adapter can't be used; the message says which and why.
@@ -50,42 +62,66 @@ class Responder:
             BaseModelUnusable: the base model can't be loaded.
         """
         _check_turns(request.items)
-        decoding = f"greedy, max_new_tokens={request.max_new_tokens}"
-        with self._models.use(request.base_model) as loaded:
-            prompts_ids = _encode(loaded, request)
+        with self._models.use(request.base_model, check) as loaded:
+            task = _Task(
+                prompts=_encode(loaded, request),
+                contexts=[item.context for item in request.items],
+                way=Way(request.max_new_tokens, **request.decoding.model_dump()),
+                decoding=describe(request.decoding, request.max_new_tokens),
+                check=check,
+            )
             if request.adapter_sha256 is None:
-                texts = self._base_answers(loaded, prompts_ids, request.max_new_tokens, decoding)
+                texts = self._base_answers(loaded, task)
             else:
-                texts = self._tuned_answers(loaded, prompts_ids, request.max_new_tokens, request.adapter_sha256)
-            return Answers(texts, loaded.digest, decoding)
+                texts = self._tuned_answers(loaded, task, request.adapter_sha256)
+            return Answers(texts, loaded.digest, task.decoding)
 
-    def _base_answers(
-        self, loaded: LoadedModel, prompts_ids: Sequence[list[int]], max_new_tokens: int, decoding: str
-    ) -> list[str]:
+    def _base_answers(self, loaded: LoadedModel, task: _Task) -> list[str]:
         """From the kept answers where they are, computed and kept where they are not."""
         # bf16 and fp32 may choose different words.
-        keys = [answer_key(loaded.digest, f"{decoding}, {loaded.dtype}", ids) for ids in prompts_ids]
+        keys = [answer_key(loaded.digest, f"{task.decoding}, {loaded.dtype}", prompt) for prompt in task.prompts]
         known = {key: answer for key in keys if (answer := self._kept.find(key)) is not None}
-        missing = {key: ids for key, ids in zip(keys, prompts_ids, strict=True) if key not in known}
-        structlog.get_logger().info("base_answers", kept=len(known), computed=len(missing))
-        if missing:
-            texts = greedy_answers(loaded.model, loaded.tokenizer, list(missing.values()), max_new_tokens, BATCH_SIZE)
-            for key, text in zip(missing, texts, strict=True):
-                self._kept.keep(key, text)
-                known[key] = text
+        missing = [index for index, key in enumerate(keys) if key not in known]
+        structlog.get_logger().info("base_answers", kept=len(keys) - len(missing), computed=len(missing))
+        for index, text in _texts(loaded.model, loaded.tokenizer, task, missing).items():
+            self._kept.keep(keys[index], text)
+            known[keys[index]] = text
         return [known[key] for key in keys]
 
-    def _tuned_answers(
-        self, loaded: LoadedModel, prompts_ids: Sequence[list[int]], max_new_tokens: int, adapter_sha256: str
-    ) -> list[str]:
+    def _tuned_answers(self, loaded: LoadedModel, task: _Task, adapter_sha256: str) -> list[str]:
         adapter = self._adapters.get(adapter_sha256)
         check_fit(adapter, loaded)
-        structlog.get_logger().info("tuned_answers", computed=len(prompts_ids), adapter=adapter_sha256)
+        structlog.get_logger().info("tuned_answers", computed=len(task.prompts), adapter=adapter_sha256)
         try:
             with _attached(loaded, adapter) as model:
-                return greedy_answers(model, loaded.tokenizer, prompts_ids, max_new_tokens, BATCH_SIZE)
+                texts = _texts(model, loaded.tokenizer, task, range(len(task.prompts)))
         except BaseModelUnusable as error:
             raise BadAdapter(f"adapter {adapter_sha256} can't be loaded: {error}") from error
+        return [texts[index] for index in range(len(task.prompts))]
+
+
+def describe(decoding: Decoding, max_new_tokens: int) -> str:
+    """Return how answers are decoded, in words: all that they depend on beside the model and the prompt."""
+    words = [] if decoding.rose_weight is None else [f"{ROSE_VERSION} of weight {decoding.rose_weight}"]
+    if decoding.temperature == 0:
+        words.append("greedy")
+    else:
+        words.append(f"sampled, temperature={decoding.temperature}, top_p={decoding.top_p}, seed={decoding.seed}")
+    return ", ".join([*words, f"max_new_tokens={max_new_tokens}"])
+
+
+def _texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: _Task, indices: Iterable[int]
+) -> dict[int, str]:
+    """Answers by their index. Those of one context go together: their prompts share a long beginning."""
+    by_context: dict[Context, list[int]] = {}
+    for index in indices:
+        by_context.setdefault(task.contexts[index], []).append(index)
+    texts: dict[int, str] = {}
+    for group in by_context.values():
+        prompts = [task.prompts[index] for index in group]
+        texts |= zip(group, answers(model, tokenizer, prompts, task.way, task.check), strict=True)
+    return texts
 
 
 def _attached(loaded: LoadedModel, adapter: Adapter) -> AbstractContextManager[PreTrainedModel]:
@@ -101,19 +137,25 @@ def _check_turns(items: Sequence[VerdictItem]) -> None:
     _raise_any(problems)
 
 
-def _encode(loaded: LoadedModel, request: VerdictRequest) -> list[list[int]]:
+def _encode(loaded: LoadedModel, request: VerdictRequest) -> list[Prompt]:
     encoder = Encoder(loaded.tokenizer, max_source_tokens=request.max_source_tokens, max_tokens=loaded.window)
     contexts = build_contexts(request.profile.name, request.profile.profile)
     systems = {Context.PLAIN: contexts.plain, Context.ROLE: contexts.role}
-    prompts_ids: list[list[int]] = []
+    prompts: list[Prompt] = []
     problems: list[ErrorItem] = []
     for index, item in enumerate(request.items):
         try:
-            prompts_ids.append(encoder.encode_prompt(systems[item.context], item.messages, request.max_new_tokens))
+            branches = _branches(systems[item.context], request.decoding)
+            prompts.append([encoder.encode_prompt(it, item.messages, request.max_new_tokens) for it in branches])
         except EncodingError as error:
             problems.append(_problem(index, item, error.message))
     _raise_any(problems)
-    return prompts_ids
+    return prompts
+
+
+def _branches(system: str, decoding: Decoding) -> tuple[str, ...]:
+    """The system prompts under which an item is asked."""
+    return (system,) if decoding.rose_weight is None else rose_contexts(system)
 
 
 def _problem(index: int, item: VerdictItem, reason: str) -> ErrorItem:

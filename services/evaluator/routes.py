@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from fastapi import APIRouter, Depends
+import anyio
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import Gauge
 
 from rolekeeper.contracts.checks import EvaluationCheck, EvaluationReady
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.suites import Suite, SuiteList, SuiteRequest
 from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.lm.turnstile import Check
 from rolekeeper.method.fidelity import rouge_l
+from rolekeeper.web.admission import Admission
+from rolekeeper.web.disconnect import run_for_client
 from rolekeeper.web.errors import problem_responses
 from rolekeeper.web.service_token import require_service_token
 from services.evaluator.attacks.encodings import Reading, read, understood
@@ -20,14 +26,25 @@ from services.evaluator.software import software_versions
 from services.evaluator.suites.shelf import Suites
 
 
+class Entrance(NamedTuple):
+    """Who may come in: those with the token, and so many at once for verdicts, which `inside` counts."""
+
+    service_token: str
+    max_requests: int
+    inside: Gauge
+
+
 def evaluator_router(
-    responder: Responder, suites: Suites, judges: Mapping[JudgeName, Judge], service_token: str
+    responder: Responder, suites: Suites, judges: Mapping[JudgeName, Judge], entrance: Entrance
 ) -> APIRouter:
     """Return the routes."""
+    admission = Admission(entrance.max_requests, entrance.inside, "answered")
+    # Its own threads, one for each request inside: the others serve the routes that must answer at once.
+    limiter = anyio.CapacityLimiter(entrance.max_requests)
     router = APIRouter(
         prefix="/v1",
         tags=["evaluation"],
-        dependencies=[Depends(require_service_token(service_token))],
+        dependencies=[Depends(require_service_token(entrance.service_token))],
         responses=problem_responses(401, 422, 503),
     )
 
@@ -55,20 +72,25 @@ def evaluator_router(
     @router.post(
         "/verdicts", operation_id="judge", summary="Answer prompts, judge answers", responses=problem_responses(404)
     )
-    def judge(request: VerdictRequest) -> VerdictResponse:
-        asked = find_judges(judges, request.judges)
-        answers = responder.answer(request)
-        return VerdictResponse(
-            base_model=request.base_model,
-            base_digest=answers.base_digest,
-            adapter_sha256=request.adapter_sha256,
-            judges=tuple(judge.used for judge in asked),
-            decoding=answers.decoding,
-            software=software_versions(),
-            verdicts=judge_answers(asked, request.items, answers.texts),
-        )
+    async def judge(request: Request, order: VerdictRequest) -> VerdictResponse:
+        asked = find_judges(judges, order.judges)
+        with admission.enter():
+            return await run_for_client(request, lambda check: _answer(responder, asked, order, check), limiter)
 
     return router
+
+
+def _answer(responder: Responder, asked: Sequence[Judge], order: VerdictRequest, check: Check) -> VerdictResponse:
+    answers = responder.answer(order, check)
+    return VerdictResponse(
+        base_model=order.base_model,
+        base_digest=answers.base_digest,
+        adapter_sha256=order.adapter_sha256,
+        judges=tuple(judge.used for judge in asked),
+        decoding=answers.decoding,
+        software=software_versions(),
+        verdicts=judge_answers(asked, order.items, answers.texts),
+    )
 
 
 def judge_answers(

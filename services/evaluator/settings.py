@@ -20,5 +20,6 @@ class Settings(BaseSettings):
     suites_dir: Path | None = Field(default=None, description="Folder with the files of public suites and attacks")
     evaluator_host: str = "127.0.0.1"
     evaluator_port: int = Field(default=8002, ge=0, le=65535)
+    evaluator_max_requests: int = Field(default=16, ge=1, description="Requests for verdicts inside at once")
     evaluator_preload: str | None = Field(default=None, description="Base model to load before the first request")
     log_level: str = "INFO"

@@ -12,10 +12,10 @@ from rolekeeper.contracts.scores import ScoreRequest, ScoreResponse
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.lm.turnstile import Check
 from rolekeeper.method.prompts import PROMPTS_VERSION
+from rolekeeper.web.admission import Admission
 from rolekeeper.web.disconnect import run_for_client
 from rolekeeper.web.errors import problem_responses
 from rolekeeper.web.service_token import require_service_token
-from services.scorer.admission import Admission
 from services.scorer.engine import Engine
 from services.scorer.scoring import score_dialogues
 
@@ -23,7 +23,7 @@ from services.scorer.scoring import score_dialogues
 def score_router(models: ResidentModels, engine: Engine, service_token: str, max_requests: int) -> APIRouter:
     """Return the routes of the scorer, which lets `max_requests` in at once."""
     router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Depends(require_service_token(service_token))])
-    admission = Admission(max_requests, engine.metrics.inside)
+    admission = Admission(max_requests, engine.metrics.inside, "scored")
     # Its own threads, one for each request inside: the others serve the routes that must answer at once.
     limiter = anyio.CapacityLimiter(max_requests)
 

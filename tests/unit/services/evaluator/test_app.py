@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -21,6 +24,8 @@ from services.evaluator.attacks.encodings import caesar
 from services.evaluator.judges import Exchange, Phrases
 from services.evaluator.routes import judge_answers
 from services.evaluator.settings import Settings
+from tests.passes import counted_passes
+from tests.serving import serving
 from tests.unit.services.evaluator.adapter_tars import PEFT_ASKS_BY_AN_OLD_NAME
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
@@ -222,3 +227,30 @@ def test_a_preload_that_fails_stops_the_start(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"evaluator_preload": "gpt"}))
     with pytest.raises(UnknownBaseModel), TestClient(app):
         pass
+
+
+def test_one_too_many_is_told_when_to_come_again(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"evaluator_max_requests": 1}))
+    with serving(app) as url, httpx.Client(base_url=url, headers=TOKEN, timeout=60) as client:
+        long = {**BODY, "max_new_tokens": 200}
+        with counted_passes(seconds_each=0.02) as passes, ThreadPoolExecutor(1) as pool:
+            first = pool.submit(client.post, "/v1/verdicts", json=long)
+            while not passes.count and not first.done():
+                time.sleep(0.01)
+            second = client.post("/v1/verdicts", json=BODY)
+            told = Problem.model_validate_json(second.content)
+            assert (second.status_code, told.error.code) == (503, "overloaded")
+            assert "retry-after" in second.headers
+            assert "evaluator_requests_inside 1.0" in client.get("/metrics").text
+            assert first.result(60).status_code == 200
+        assert client.post("/v1/verdicts", json=BODY).status_code == 200
+
+
+def test_nothing_is_decoded_for_a_client_that_has_hung_up(settings: Settings) -> None:
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, headers=TOKEN) as client:
+        with counted_passes(seconds_each=0.02) as passes:
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/v1/verdicts", json={**BODY, "max_new_tokens": 1000}, timeout=3)
+            while "evaluator_requests_inside 1.0" in client.get("/metrics").text:
+                time.sleep(0.01)
+        assert passes.count < 500

@@ -8,7 +8,7 @@ import pytest
 
 from services.evaluator.kept import KeptAnswers, answer_key
 
-KEY = answer_key("digest", "greedy", [1, 2, 3])
+KEY = answer_key("digest", "greedy", [[1, 2, 3]])
 ANSWER = "Tide's turned, landling \u2014 sit.\n"
 
 
@@ -54,10 +54,11 @@ def test_a_disk_that_takes_nothing_costs_only_the_keeping(tmp_path: Path) -> Non
 
 def test_the_key_depends_on_everything_that_the_answer_depends_on() -> None:
     others = [
-        answer_key("other", "greedy", [1, 2, 3]),
-        answer_key("digest", "greedy, max_new_tokens=8", [1, 2, 3]),
-        answer_key("digest", "greedy", [1, 23]),
-        answer_key("digest", "greedy", []),
+        answer_key("other", "greedy", [[1, 2, 3]]),
+        answer_key("digest", "greedy, max_new_tokens=8", [[1, 2, 3]]),
+        answer_key("digest", "greedy", [[1, 23]]),
+        answer_key("digest", "greedy", [[]]),
+        answer_key("digest", "greedy", [[1], [2, 3]]),
     ]
-    assert len({KEY, *others}) == 5
-    assert answer_key("digest", "greedy", (1, 2, 3)) == KEY
+    assert len({KEY, *others}) == 6
+    assert answer_key("digest", "greedy", [(1, 2, 3)]) == KEY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,25 +10,31 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load, save
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.characters import Context, Message, Role, RoleProfile
+from rolekeeper.contracts.evaluation import Decoding
 from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest
-from rolekeeper.errors import InvalidInput
+from rolekeeper.errors import ClientGone, InvalidInput
 from rolekeeper.lm.catalog import load_catalog
 from rolekeeper.lm.encode import Encoder
-from rolekeeper.lm.generate import greedy_answers
+from rolekeeper.lm.generate import Way, answers, greedy_answers
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.method.prompts import build_contexts
+from rolekeeper.method.rose import rose_contexts
 from services.evaluator.adapters import Adapters, BadAdapter
 from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
+from tests.passes import counted_passes
+from tests.unit.rolekeeper.lm.generation.twins import generate_alone
 from tests.unit.services.evaluator.adapter_tars import PEFT_ASKS_BY_AN_OLD_NAME, pack
 
 pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
+GREEDY = Decoding()
 PROFILE = RoleProfile(name="Isaura", profile="You keep a light on the coast.")
 
 
@@ -35,9 +42,16 @@ def item(number: int, text: str = "Where do the boats go?", context: Context = C
     return VerdictItem(id=f"item-{number}", messages=(Message(role="user", content=text),), context=context)
 
 
-def ask(*items: VerdictItem, adapter: str | None = None, base_model: str = "tiny") -> VerdictRequest:
+def ask(
+    *items: VerdictItem, adapter: str | None = None, base_model: str = "tiny", decoding: Decoding = GREEDY
+) -> VerdictRequest:
     return VerdictRequest(
-        base_model=base_model, profile=PROFILE, adapter_sha256=adapter, items=items, max_new_tokens=12
+        base_model=base_model,
+        profile=PROFILE,
+        adapter_sha256=adapter,
+        items=items,
+        max_new_tokens=12,
+        decoding=decoding,
     )
 
 
@@ -99,6 +113,68 @@ def test_other_settings_have_other_answers(responder: Responder, tmp_path: Path)
     assert "From the shelf." not in responder.answer(longer).texts
     assert "From the shelf." not in responder.answer(ask(*QUESTIONS, base_model="twin")).texts
     assert "From the shelf." not in responder.answer(ask(item(1, QUESTIONS[0].messages[0].content, Context.ROLE))).texts
+
+
+def test_samples_are_seeded_and_kept_by_their_seed(responder: Responder, tmp_path: Path) -> None:
+    hot = Decoding(temperature=1.5, top_p=0.9, seed=3)
+    sampled = responder.answer(ask(*QUESTIONS, decoding=hot))
+    assert sampled.decoding == "sampled, temperature=1.5, top_p=0.9, seed=3, max_new_tokens=12"
+    assert sampled.texts != responder.answer(ask(*QUESTIONS)).texts
+    assert sampled.texts != responder.answer(ask(*QUESTIONS, decoding=hot.model_copy(update={"seed": 4}))).texts
+    shelve(tmp_path / "answers", "From the shelf.")
+    assert responder.answer(ask(QUESTIONS[0], decoding=hot)).texts == ["From the shelf."]
+    for path in (tmp_path / "answers").rglob("*.json"):
+        path.unlink()
+    assert responder.answer(ask(*QUESTIONS[::-1], decoding=hot)).texts == sampled.texts[::-1]
+
+
+def test_rose_contrasts_two_system_prompts_in_each_context(
+    responder: Responder, loaded: LoadedModel, tmp_path: Path
+) -> None:
+    rose, in_role = Decoding(rose_weight=0.5), item(9, context=Context.ROLE)
+    encoder, role = Encoder(loaded.tokenizer), build_contexts(PROFILE.name, PROFILE.profile).role
+    asked = [("", QUESTIONS[0]), ("", QUESTIONS[1]), (role, in_role)]
+    prompts = [
+        [encoder.encode_prompt(branch, question.messages) for branch in rose_contexts(system)]
+        for system, question in asked
+    ]
+    given = responder.answer(ask(*(question for _, question in asked), decoding=rose))
+    assert given.texts == answers(loaded.model, loaded.tokenizer, prompts, Way(12, rose_weight=0.5))
+    assert given.decoding == "rose@1 of weight 0.5, greedy, max_new_tokens=12"
+    assert given.texts != responder.answer(ask(*(question for _, question in asked))).texts
+    shelve(tmp_path / "answers", "From the shelf.")
+    assert responder.answer(ask(QUESTIONS[0], decoding=rose)).texts == ["From the shelf."]
+
+
+def test_work_for_a_client_that_has_gone_ends(responder: Responder, loaded: LoadedModel) -> None:
+    def check() -> None:
+        if passes.count > 3:
+            raise ClientGone("gone")
+
+    responder.answer(ask(item(0)))
+    with counted_passes() as passes, pytest.raises(ClientGone):
+        responder.answer(ask(*QUESTIONS), check)
+    assert passes.count <= 5
+    assert responder.answer(ask(item(0))).texts
+
+
+def test_a_merged_adapter_answers_as_generate_does_with_one_beside(
+    responder: Responder,
+    loaded: LoadedModel,
+    store: Store,
+    adapter_files: dict[str, bytes],
+    adapter_sha256: str,
+    tmp_path: Path,
+) -> None:
+    for name, content in adapter_files.items():
+        (tmp_path / name).write_bytes(content)
+    encoder = Encoder(loaded.tokenizer)
+    prompts = [encoder.encode_prompt("", question.messages) for question in QUESTIONS]
+    ends = frozenset({int(loaded.tokenizer.eos_token_id)})
+    peft_model = PeftModel.from_pretrained(copy.deepcopy(loaded.model), str(tmp_path)).eval()
+    expected = [generate_alone(peft_model, prompt, 12, ends) for prompt in prompts]
+    texts = [text.strip() for text in loaded.tokenizer.batch_decode(expected, skip_special_tokens=True)]
+    assert responder.answer(ask(*QUESTIONS, adapter=adapter_sha256)).texts == texts
 
 
 def test_the_adapter_answers_and_leaves_the_base_model_as_it_was(

@@ -13,19 +13,19 @@ from rolekeeper.errors import Unavailable
 class Admission:
     """Lets a bounded number of requests in and turns the others away. Used by the event loop's thread only."""
 
-    def __init__(self, max_requests: int, gauge: Gauge) -> None:
+    def __init__(self, max_requests: int, gauge: Gauge, doing: str) -> None:
+        """`doing` is what happens to requests inside, for the message to those turned away."""
         self._max_requests = max_requests
         self._gauge = gauge
+        self._doing = doing
         self._inside = 0
 
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be inside until the block ends. Raises Unavailable if there is no place."""
         if self._inside >= self._max_requests:
-            message = (
-                f"{self._inside} requests are being scored, as many as may be; send this one again in a few seconds"
-            )
-            raise Unavailable(message, code="overloaded")
+            inside = f"{self._inside} requests are being {self._doing}, as many as may be"
+            raise Unavailable(f"{inside}; send this one again in a few seconds", code="overloaded")
         self._inside += 1
         self._gauge.inc()
         try:
