@@ -14,7 +14,7 @@ from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.checks import EvaluationCheck
 from rolekeeper.contracts.jobs import Progress
 from rolekeeper.contracts.suites import SuiteRequest, suite_file_key
-from rolekeeper.contracts.verdicts import MAX_SOURCE_TOKENS, VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.contracts.verdicts import MAX_ITEMS, MAX_SOURCE_TOKENS, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
 from services.conductor.gate import pass_through_gate

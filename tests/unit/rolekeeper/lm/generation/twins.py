@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from rolekeeper.lm.load import LoadedModel
@@ -33,9 +33,7 @@ def ends_within(loaded: LoadedModel, prompts: Sequence[list[int]], num_tokens: i
     return frozenset(answer[min(place, len(answer) - 1)] for place, answer in enumerate(answers[::2], start=2))
 
 
-def generate_alone(
-    model: PreTrainedModel, prompt: Sequence[int], max_new_tokens: int, end_ids: frozenset[int]
-) -> list[int]:
+def generate_alone(model: nn.Module, prompt: Sequence[int], max_new_tokens: int, end_ids: frozenset[int]) -> list[int]:
     """What transformers' `generate` answers to one prompt."""
     config = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(end_ids), pad_token_id=min(end_ids)

@@ -1,0 +1,1 @@
+"""Answers for the safety report, against transformers' `generate` and `pipeline`."""
