@@ -15,8 +15,10 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from local.plan import HTTP_PROCESSES, WORKERS
 from rolekeeper.client.client import Client
+from rolekeeper.client.comparison import differences
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Hyperparameters, Job, Status
+from rolekeeper.contracts.release import ReleaseStatus
 from rolekeeper.contracts.suites import AttackName, SuiteChoice
 from tests.acceptance.conftest import Platform
 
@@ -73,6 +75,16 @@ def test_the_report_is_valid_and_the_card_holds_its_results(undisturbed: Job, cl
         rate = part.judges[0].tuned_rate
         assert rate is not None
         assert (f"starter: {part.part.replace('_', ' ')}", round(rate.value, 4)) in tuned
+
+
+def test_an_evaluation_again_gives_the_same_answers_and_verdicts(undisturbed: Job, client: Client) -> None:
+    before = client.report(undisturbed.id)
+    again = client.wait(client.evaluate(undisturbed.id, before.evaluation).id)
+    assert (again.status, again.evaluates) == (Status.SUCCEEDED, undisturbed.id)
+    assert differences(before, client.report(again.id)) == []
+    assert again.release == undisturbed.release
+    assert again.release is not None
+    assert again.release.status == ReleaseStatus.RELEASED
 
 
 def test_every_sample_has_a_score(undisturbed: Job, client: Client) -> None:
