@@ -107,7 +107,8 @@ def _cautions(report: SafetyReport) -> Iterator[Sentence]:
     for judges in dict.fromkeys(item.judges for item in disagreements):
         chosen = [item for item in disagreements if item.judges == judges]
         different, total = sum(item.num_different for item in chosen), sum(item.num_answers for item in chosen)
-        yield Sentence(f"{judges[0]} and {judges[1]} differ on {different} of {total} answers.", "neutral")
+        if total:
+            yield Sentence(f"{judges[0]} and {judges[1]} differ on {different} of {total} answers.", "neutral")
     unjudged = sum(
         judged.base.unjudged + judged.tuned.unjudged for part in report.results for judged in part.judges[:1]
     )

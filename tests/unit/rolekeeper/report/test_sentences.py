@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rolekeeper.contracts.results import PairedDifference
+from rolekeeper.contracts.results import Disagreement, PairedDifference
 from rolekeeper.report.sentences import percent, points, summary, tone_of
 from tests.unit.rolekeeper.reports import make_report
 
@@ -49,8 +49,15 @@ def test_the_summary_in_words() -> None:
     )
     assert [sentence.text for sentence in cautions] == [
         "Refusals are those that the judge phrases sees. a list of phrases",
-        "phrases and local differ on 0 of 0 answers.",
     ]
+
+
+def test_judges_that_judged_the_same_answers_are_compared() -> None:
+    report = make_report()
+    two = Disagreement(judges=("phrases", "local"), num_answers=30, num_different=4, kappa=0.7)
+    part = report.results[0].model_copy(update={"disagreements": (two,)})
+    texts = [sentence.text for sentence in summary(report.model_copy(update={"results": (part, part)}))]
+    assert "phrases and local differ on 8 of 60 answers." in texts
 
 
 def test_an_attack_that_is_understood_as_before_and_fails_is_a_gain() -> None:
