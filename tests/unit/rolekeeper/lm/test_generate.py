@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from rolekeeper.lm.encode import Encoder, Turn
-from rolekeeper.lm.generate import greedy_answers
+from rolekeeper.lm.generate import Way, answer_ids, greedy_answers
 from rolekeeper.lm.load import LoadedModel
+from tests.passes import counted_passes
 from tests.unit.rolekeeper.lm.conftest import ARCHITECTURES
+from tests.unit.rolekeeper.lm.generation.twins import generate_alone
 
 
 def naive_answer(loaded: LoadedModel, prompt: list[int], max_new_tokens: int) -> str:
@@ -52,3 +54,35 @@ def test_the_real_model_answers(real_model: LoadedModel) -> None:
     answers = greedy_answers(real_model.model, real_model.tokenizer, prompts, max_new_tokens=8)
     assert "Paris" in answers[0]
     assert answers == [naive_answer(real_model, prompt, 8) for prompt in prompts]
+
+
+def test_the_models_own_repetition_penalty_is_heeded(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each prompt as `generate` has it alone: padding must not be penalised with it."""
+    prompts = make_prompts(llama)
+    plain = answer_ids(llama.model, llama.tokenizer, [(ids,) for ids in prompts], Way(9))
+    monkeypatch.setattr(llama.model.generation_config, "repetition_penalty", 1.7)
+    ends = frozenset({int(llama.tokenizer.eos_token_id)})
+    expected = [generate_alone(llama.model, prompt, 9, ends) for prompt in prompts]
+    assert answer_ids(llama.model, llama.tokenizer, [(ids,) for ids in prompts], Way(9)) == expected
+    assert expected != plain
+
+
+def test_fewer_rows_where_memory_is_short(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [(ids,) for ids in make_prompts(llama)]
+    expected = answer_ids(llama.model, llama.tokenizer, prompts, Way(9))
+    with counted_passes() as at_once:
+        answer_ids(llama.model, llama.tokenizer, prompts, Way(9))
+    monkeypatch.setattr("rolekeeper.lm.generate.available_bytes", lambda _device: 0)
+    with counted_passes() as in_turns:
+        assert answer_ids(llama.model, llama.tokenizer, prompts, Way(9)) == expected
+    assert in_turns.count > 2 * at_once.count
+
+
+def test_a_prompt_that_comes_twice_is_answered_once(llama: LoadedModel) -> None:
+    prompts = [(ids,) for ids in make_prompts(llama)[:2]]
+    with counted_passes() as once:
+        first, second = answer_ids(llama.model, llama.tokenizer, prompts, Way(9), batch_size=1)
+    with counted_passes() as twice:
+        again = answer_ids(llama.model, llama.tokenizer, [*prompts, prompts[0]], Way(9), batch_size=1)
+    assert again == [first, second, first]
+    assert twice.count == once.count
