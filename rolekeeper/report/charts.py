@@ -139,7 +139,9 @@ def thinned(losses: Sequence[float], most: int = MAX_LINE_POINTS) -> list[tuple[
 
 def nice_range(low: float, high: float, num_steps: int = 5) -> tuple[float, float, list[float]]:
     """Return round ends that hold both values, and about `num_steps` ticks between, 1, 2 or 5 times 10^k apart."""
-    span = (high - low) or max(abs(high), 1.0)
+    size = max(abs(low), abs(high), 1.0)
+    # Values that differ by rounding alone are one value.
+    span = high - low if high - low > 1e-6 * size else size
     power = 10 ** math.floor(math.log10(span / num_steps))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= span / num_steps * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

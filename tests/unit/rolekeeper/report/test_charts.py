@@ -74,6 +74,7 @@ def test_long_curves_are_means_of_equal_runs() -> None:
         (0.13, 0.87, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
         (-1.0, 1.0, [-1.0, -0.5, 0.0, 0.5, 1.0]),
         (0, 180, [0, 50, 100, 150, 200]),
+        (0.0, 5e-324, [0.0, 0.2]),
     ],
 )
 def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
