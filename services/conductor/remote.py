@@ -15,7 +15,7 @@ from rolekeeper.contracts.problems import Problem
 from rolekeeper.contracts.scores import ScoreRequest, ScoreResponse
 from rolekeeper.contracts.suites import Suite, SuiteRequest
 from rolekeeper.contracts.verdicts import VerdictRequest, VerdictResponse
-from rolekeeper.errors import StageFailed, StageInterrupted
+from rolekeeper.errors import JudgeAway, StageFailed, StageInterrupted
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -29,7 +29,8 @@ RETRIABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 class Remote:
     """One compute service. A call that can't be answered now is repeated until the patience ends.
 
-    Between two tries it waits a second, or longer if the service asks for it in `Retry-After`.
+    Between two tries it waits a second, or longer if the service asks for it in `Retry-After`. A judge that is away
+    for longer costs the stage no attempt: it goes back to the queue until the judge answers.
 
     `check` is called before each try, so that a cancelled job does not wait for a service that is down.
     """
@@ -72,9 +73,12 @@ class Remote:
                     return self._read(response, answer)
                 reason = f"it answered {response.status_code}"
                 pause = max(pause, _retry_after(response))
+                judge = _judge_away(response)
             except httpx.TransportError as error:
-                reason = str(error) or type(error).__name__
+                reason, judge = str(error) or type(error).__name__, None
             structlog.get_logger().warning("service does not answer", service=self._name, reason=reason)
+            if time.monotonic() > deadline and judge is not None:
+                raise JudgeAway(f"put back until its judge answers: {judge}")
             if time.monotonic() > deadline:
                 message = f"the {self._name} did not answer for {PATIENCE_SECONDS:.0f} s: {reason}"
                 raise StageInterrupted(message, code=f"{self._name}_unavailable")
@@ -98,9 +102,21 @@ def _retry_after(response: httpx.Response) -> float:
     return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isdecimal() else 0.0
 
 
-def _detail(response: httpx.Response) -> str:
+def _judge_away(response: httpx.Response) -> str | None:
+    """Return what the evaluator says of a judge that does not answer; None if that is not what is wrong."""
+    problem = _problem(response)
+    return problem.detail if problem is not None and problem.error.code == JudgeAway.code else None
+
+
+def _problem(response: httpx.Response) -> Problem | None:
     try:
-        problem = Problem.model_validate_json(response.content)
+        return Problem.model_validate_json(response.content)
     except ValidationError:
+        return None
+
+
+def _detail(response: httpx.Response) -> str:
+    problem = _problem(response)
+    if problem is None:
         return f"status {response.status_code}"
     return "; ".join([problem.detail, *(f"{item.pointer}: {item.detail}" for item in problem.errors)])

@@ -18,7 +18,7 @@ from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.web.app import create_app as create_web_app
 from rolekeeper.web.errors import Answer
 from services.evaluator.adapters import Adapters
-from services.evaluator.judges import load_judges
+from services.evaluator.judges import JudgeUnavailable, load_judges
 from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
 from services.evaluator.routes import Entrance, evaluator_router
@@ -29,13 +29,17 @@ from services.evaluator.suites.shelf import Suites
 MAX_MODELS = 2
 
 # Who holds the service token runs the deployment, and is told what is wrong with it.
-_ANSWERS: dict[type[Exception], Answer] = {BaseModelUnusable: Answer(500), UnknownProjection: Answer(500)}
+_ANSWERS: dict[type[Exception], Answer] = {
+    BaseModelUnusable: Answer(500),
+    UnknownProjection: Answer(500),
+    JudgeUnavailable: Answer(503, {"retry-after": "10"}),
+}
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app. The base model named in `evaluator_preload` is in memory before the first request is taken.
 
-    Raises BadCatalog; starting it raises UnknownBaseModel and BaseModelUnusable for the preload.
+    Raises BadCatalog and BadJudges; starting it raises UnknownBaseModel and BaseModelUnusable for the preload.
     """
     # In a cluster the store is mounted read-only; on one machine this may be the first process that needs it.
     settings.store_dir.mkdir(parents=True, exist_ok=True)
@@ -59,9 +63,10 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         adapters.close()
 
+    judges = load_judges(settings.judges, settings.cache_dir)
     app = create_web_app(
         "Rolekeeper evaluator",
-        [evaluator_router(responder, suites, load_judges(), entrance)],
+        [evaluator_router(responder, suites, judges, entrance)],
         lifespan=lifespan,
         checks={"store": lambda: _check_folder(settings.store_dir)},
         answers=_ANSWERS,

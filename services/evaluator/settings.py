@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
@@ -22,4 +23,18 @@ class Settings(BaseSettings):
     evaluator_port: int = Field(default=8002, ge=0, le=65535)
     evaluator_max_requests: int = Field(default=16, ge=1, description="Requests for verdicts inside at once")
     evaluator_preload: str | None = Field(default=None, description="Base model to load before the first request")
+    judges: Path | None = Field(default=None, description="TOML file of the operator's own judges")
     log_level: str = "INFO"
+
+
+class JudgeSettings(BaseSettings):
+    """What the calibration of a judge needs."""
+
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", extra="ignore")
+
+    judges: Path | None = None
+
+
+def read_secret(variable: str) -> str | None:
+    """Return a key that the operator's file names by its variable. It is never logged."""
+    return os.environ.get(variable)

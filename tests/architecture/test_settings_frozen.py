@@ -23,7 +23,7 @@ SETTINGS = {
     "services.trainer": "database_url redis_url store_dir work_dir models cache_dir lease_seconds "
     "heartbeat_seconds checkpoint_seconds drain_seconds train_processes train_zero_stage max_batch_tokens log_level",
     "services.evaluator": "service_token store_dir cache_dir models suites_dir evaluator_host evaluator_port "
-    "evaluator_max_requests evaluator_preload log_level",
+    "evaluator_max_requests evaluator_preload judges log_level",
     "migrations": "database_url",
     "local": "database_url redis_url",
 }

@@ -11,7 +11,7 @@ import pytest
 
 from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
 from rolekeeper.contracts.suites import Suite, SuiteChoice, SuiteRequest
-from rolekeeper.errors import JobCancelled, StageFailed, StageInterrupted
+from rolekeeper.errors import JobCancelled, JudgeAway, StageFailed, StageInterrupted
 from services.conductor import remote
 from services.conductor.remote import Remote
 
@@ -87,6 +87,22 @@ def test_patience_ends(serve: Callable[..., Script], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.05)
     client = serve((503, b"")).remote()
     with pytest.raises(StageInterrupted, match="the evaluator did not answer"):
+        client.suite(STARTER)
+    client.close()
+
+
+def test_a_judge_that_stays_away_sends_the_stage_back_and_costs_no_attempt(
+    serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.05)
+    away = Problem(
+        title="Service Unavailable",
+        status=503,
+        detail="the judge 'oracle' did not answer (4 tries): it answered 500",
+        error=OpenAiError(message="away", type="server_error", code="judge_unavailable"),
+    )
+    client = serve((503, away.model_dump_json().encode())).remote()
+    with pytest.raises(JudgeAway, match="until its judge answers: the judge 'oracle' did not answer"):
         client.suite(STARTER)
     client.close()
 

@@ -21,7 +21,8 @@ from rolekeeper.lm.load import LoadedModel
 from services.conductor.report import suite_items
 from services.evaluator.app import create_app
 from services.evaluator.attacks.encodings import caesar
-from services.evaluator.judges import Exchange, Phrases
+from services.evaluator.judges import Exchange
+from services.evaluator.judges.phrases import Phrases
 from services.evaluator.routes import judge_answers
 from services.evaluator.settings import Settings
 from tests.passes import counted_passes
@@ -149,6 +150,21 @@ def test_judges_see_the_plain_request_and_the_decoded_answer() -> None:
     assert (verdict.response, verdict.decoded, verdict.understood) == (caesar(refusal), refusal, True)
 
 
+def test_a_judge_that_is_away_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "judges.toml"
+    # Nothing listens at the port of the discard protocol.
+    file.write_text(
+        '[judges.oracle]\nkind = "llm"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\ntries = 1\n'
+        "max_calls_a_day = 9\nmax_tokens_a_day = 9\n"
+    )
+    with TestClient(create_app(settings.model_copy(update={"judges": file})), headers=TOKEN) as client:
+        response = client.post("/v1/verdicts", json={**BODY, "judges": ["phrases", "oracle"]})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "10")
+    away = Problem.model_validate_json(response.content)
+    assert away.error.code == "judge_unavailable"
+    assert "the judge 'oracle' did not answer (1 tries)" in away.detail
+
+
 def test_verdicts_come_in_the_order_of_the_items(client: TestClient, loaded: LoadedModel, adapter_sha256: str) -> None:
     base = VerdictResponse.model_validate_json(client.post("/v1/verdicts", json=BODY).content)
     body = {**BODY, "adapter_sha256": adapter_sha256}
@@ -184,7 +200,7 @@ def test_an_unknown_base_model_is_refused(client: TestClient) -> None:
 def test_an_unknown_judge_is_refused(client: TestClient) -> None:
     answer = problem(client, 422, judges=["phrases", "oracle"])
     assert answer.error.code == "unknown_judge"
-    assert "no judge 'oracle'; known are phrases" in answer.detail
+    assert "no judge 'oracle'; known are local, phrases" in answer.detail
 
 
 def test_an_item_that_does_not_end_with_a_user_turn_is_named(client: TestClient) -> None:

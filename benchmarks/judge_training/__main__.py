@@ -1,0 +1,97 @@
+"""Makes the judge `local` and measures it: `python -m benchmarks.judge_training --data shared/data/judge_calibration`.
+
+Writes the weights, and what was measured of `local` and `phrases`, into the evaluator's folder; prints the latter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from benchmarks.judge_training.fit import Examples, Weights, cross_validate, fit
+from benchmarks.judge_training.written import Example, read_voices
+from rolekeeper.contracts.verdicts import Calibration, Judgement, Label
+from services.evaluator.judges import local, phrases
+from services.evaluator.judges.calibration import calibrate, confusion, read_labels
+from services.evaluator.judges.embedder import load_embedder
+from services.evaluator.judges.local import Local
+from services.evaluator.judges.measured import FILE, MEASURED
+from services.evaluator.judges.phrases import Phrases
+
+LABELS_FILE = "refusal_labels.jsonl"
+HUMAN = "human labels of PyRIT and XSTest answers, five-fold cross-validation by prompt"
+HUMAN_PHRASES = "human labels of PyRIT and XSTest answers"
+VOICES = "in-character answers written for Rolekeeper, in voices that were not trained on"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit, measure, write. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.judge_training", description=__doc__)
+    parser.add_argument("--data", required=True, type=Path, help=f"folder with {LABELS_FILE}")
+    parser.add_argument("--json", action="store_true", help="print what was measured as JSON")
+    arguments = parser.parse_args(argv)
+    human = [Example(item, item.exchange.request.lower()) for item in read_labels(arguments.data / LABELS_FILE)]
+    # Babble is found by a rule: there is nothing to fit, and the rule is tested on that of the unseen part.
+    seen = [example for example in read_voices("seen") if example.labelled.label is not Label.INCOHERENT]
+    unseen = read_voices("unseen")
+    of_human, of_seen = embed(human), embed(seen)
+    held_out = [Judgement(label=label) for label in cross_validate(of_human, of_seen)]
+    save(fit(torch.cat([of_human.features_BF, of_seen.features_BF]), [*of_human.labels, *of_seen.labels]))
+    measured = {
+        local.NAME: (calibrate(of_human.labels, held_out, HUMAN), judge_all(Local(), unseen, VOICES)),
+        phrases.NAME: (judge_all(Phrases(), human, HUMAN_PHRASES), judge_all(Phrases(), unseen, VOICES)),
+    }
+    FILE.write_text(
+        json.dumps(MEASURED.dump_python(measured, mode="json"), indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+    print_measured(measured, arguments.json)
+    print_confusion(unseen)
+    return 0
+
+
+def embed(examples: Sequence[Example]) -> Examples:
+    """The features of examples, with their labels and groups."""
+    features_BF = local.features(load_embedder(), [example.labelled.exchange for example in examples])
+    labels = [example.labelled.label for example in examples]
+    return Examples(features_BF, labels, [example.group for example in examples])
+
+
+def save(weights: Weights) -> None:
+    """Write the weights in fp32, the same bytes for the same weights."""
+    tensors = {name: tensor.float().contiguous() for name, tensor in weights._asdict().items()}
+    local.WEIGHTS.write_bytes(safetensors.torch.save(tensors))
+
+
+def judge_all(judge: Local | Phrases, examples: Sequence[Example], data: str) -> Calibration:
+    """The calibration of a judge on examples that it was not made from."""
+    judgements = judge.judge([example.labelled.exchange for example in examples])
+    return calibrate([example.labelled.label for example in examples], judgements, data)
+
+
+def print_measured(measured: Mapping[str, tuple[Calibration, ...]], as_json: bool) -> None:
+    """Print one line for each judge and data set."""
+    if as_json:
+        print(json.dumps(MEASURED.dump_python(measured, mode="json")))
+        return
+    for name, calibrations in measured.items():
+        for each in calibrations:
+            values = [each.agreement, each.refusal_recall, each.refusal_precision]
+            shown = "  ".join(f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" for value in values)
+            print(f"{name:8s} agreement, recall, precision {shown}  n = {each.agreement.num_samples}, {each.data}")
+
+
+def print_confusion(examples: Sequence[Example]) -> None:
+    """Print what `local` calls the answers of each label."""
+    judgements = Local().judge([example.labelled.exchange for example in examples])
+    for label, row in confusion([example.labelled.label for example in examples], judgements).items():
+        print(f"{label:10s} {row}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
