@@ -34,7 +34,7 @@ class EvaluationOptions(Contract):
 
     suites: tuple[SuiteChoice, ...] = Field(default=(SuiteChoice(name="starter"),), min_length=1, max_length=32)
     judges: tuple[JudgeName, ...] = Field(
-        default=("phrases",),
+        default=("local", "phrases"),
         min_length=1,
         max_length=8,
         description="All judge every answer; the gate goes by the first",
