@@ -27,12 +27,14 @@ What a line says:
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
 from statistics import fmean, median
 from typing import Any
 
+import structlog
 import torch
 
 from benchmarks.evaluation.floor import Lengths, floor_seconds, measure_rates, shared_tokens
@@ -55,6 +57,8 @@ TARGETS = {"generate": 1.6, "pipeline": 8.0, "second_adapter": 1.9}
 
 def main() -> int:
     """Print one line per case. Returns the exit code."""
+    # The evaluator's own lines of what it does would come between the cases.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     return exit_code(partial(run, parse_options()))
 
 
