@@ -204,7 +204,11 @@ class JobCreate(Contract):
 
     character: str = Field(description="Id of the character")
     base_model: str = Field(description="Alias of a base model on this deployment's allow-list")
-    method: Method = Method()
+    method: Method = Field(
+        default=Method(options=MethodOptions(anchors="both")),
+        description="Where it names no method, sarft with options.anchors both: that kept most refusals when it was "
+        "measured. A method that is named does as it says, and takes no option that is not given",
+    )
     hyperparameters: AskedHyperparameters = AskedHyperparameters()
     evaluation: EvaluationOptions = EvaluationOptions()
     deadline_seconds: int | None = Field(
@@ -214,6 +218,16 @@ class JobCreate(Contract):
         description="The job fails if it has not ended so long after its creation; time for which it is paused does "
         "not count",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recommend_anchors(cls, values: Any) -> Any:
+        method = values.get("method") if isinstance(values, Mapping) else None
+        if not isinstance(method, Mapping) or "name" in method:
+            return values
+        options = method.get("options", {})
+        options = {"anchors": "both", **options} if isinstance(options, Mapping) else options
+        return {**values, "method": {**method, "options": options}}
 
 
 class Progress(Contract):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Method
+from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, JobCreate, Method
 from rolekeeper.contracts.methods import MethodOptions
 
 
@@ -33,6 +33,26 @@ def test_an_early_stop_needs_a_validation_loss() -> None:
     with pytest.raises(ValidationError, match="set validation_share above 0"):
         AskedHyperparameters(early_stop_epochs=1)
     assert AskedHyperparameters(early_stop_epochs=1, validation_share=0.1).early_stop_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "anchors"),
+    [
+        (None, "both"),
+        ({"kl_weight": 1.0}, "both"),
+        ({"options": {"anchors_per_step": 4}}, "both"),
+        ({"options": {"anchors": "harmful"}}, "harmful"),
+        ({"name": "sarft"}, "harmful"),
+        ({"name": "sft"}, "harmful"),
+    ],
+)
+def test_a_job_that_names_no_method_gets_the_one_that_keeps_most_refusals(
+    method: dict[str, Any] | None, anchors: str
+) -> None:
+    body = {"character": "char_1", "base_model": "tiny"} | ({} if method is None else {"method": method})
+    job = JobCreate.model_validate(body)
+    assert (job.method.name, job.method.options.anchors) == ((method or {}).get("name", "sarft"), anchors)
+    assert JobCreate.model_validate_json(job.model_dump_json()) == job
 
 
 def test_a_method_needs_the_files_of_a_choice_that_it_makes_use_of() -> None:
