@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.engine import Engine, TorchEngine
 from services.trainer.program.policy import Policy, trained_weights
-from services.trainer.program.world import World
 from tests.unit.services.trainer.program.runs import HYPERPARAMETERS
 
 # DeepSpeed 0.19 calls functions of torch by their old names.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 Make = Callable[[Policy], Engine]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world of one that was joined."""
-    store = tmp_path_factory.mktemp("store") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOCAL_RANK", "0")
-        yield World()
-    dist.destroy_process_group()
 
 
 @pytest.fixture(params=["torch", "zero"])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -31,17 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 FULL = HYPERPARAMETERS.model_copy(update={"training": "full", "learning_rate": 1e-3})
 INPUT_IDS = torch.arange(8).unsqueeze(0)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world of one that was joined."""
-    store = tmp_path_factory.mktemp("store") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOCAL_RANK", "0")
-        yield World()
-    dist.destroy_process_group()
 
 
 def fresh(tiny_folder: Path, dtype: torch.dtype) -> PreTrainedModel:
