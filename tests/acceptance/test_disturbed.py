@@ -83,9 +83,10 @@ def test_the_scorer_is_away(platform: Platform, stack: Stack, undisturbed: Job) 
 
 def test_the_evaluator_is_killed(platform: Platform, stack: Stack, undisturbed: Job) -> None:
     evaluator = stack.processes["evaluator"]
+    job_id = platform.submit().id
+    platform.wait_until(job_id, running(StageName.TRAIN))  # before it is scored, the evaluator is asked for the suites
     for process in evaluator.family():
         process.suspend()  # so that the stage can't be over before the kill
-    job_id = platform.submit().id
     platform.wait_until(job_id, running(StageName.EVALUATE))
     evaluator.kill()
     job = platform.wait_end(job_id)
