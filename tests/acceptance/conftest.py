@@ -14,7 +14,7 @@ from local.stack import Stack
 from rolekeeper.client.client import Client
 from rolekeeper.contracts.characters import CharacterCreate, Dialogue, Message
 from rolekeeper.contracts.evaluation import EvaluationOptions
-from rolekeeper.contracts.jobs import TERMINAL, Hyperparameters, Job, JobCreate, Stage, StageName, Status
+from rolekeeper.contracts.jobs import TERMINAL, Hyperparameters, Job, JobCreate, Method, Stage, StageName, Status
 from tests.leftovers import wait_until_gone
 
 LEASE_SECONDS = 6
@@ -49,6 +49,7 @@ class Platform:
             JobCreate(
                 character=self._character,
                 base_model="tiny",
+                method=Method(),  # anchor prompts in hundreds of steps would cost minutes and show nothing more
                 hyperparameters=hyperparameters,
                 evaluation=evaluation,
             )
