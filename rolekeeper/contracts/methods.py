@@ -76,3 +76,9 @@ class MethodOptions(Contract):
                 "them out"
             )
         return self
+
+    @property
+    def changed(self) -> str:
+        """The options that are not as they are when nothing is asked for: `anchors both, surgery`."""
+        told = self.model_dump(exclude_defaults=True, exclude={"safe_file", "harmful_file"})
+        return ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())

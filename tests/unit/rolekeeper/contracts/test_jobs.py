@@ -55,6 +55,13 @@ def test_a_job_that_names_no_method_gets_the_one_that_keeps_most_refusals(
     assert JobCreate.model_validate_json(job.model_dump_json()) == job
 
 
+def test_options_are_told_where_they_were_asked_for() -> None:
+    assert MethodOptions(safe_file="file_1").changed == ""
+    assert (
+        MethodOptions(anchors="both", surgery=True, kl_limit=None, rho=1.5).changed == "anchors both, surgery, rho 1.5"
+    )
+
+
 def test_a_method_needs_the_files_of_a_choice_that_it_makes_use_of() -> None:
     prompts, both = MethodOptions(anchors="prompts"), MethodOptions(anchors="both")
     assert Method(name="seal").needed_files == Method(name="seal", options=both).needed_files == ("safe_file",)
