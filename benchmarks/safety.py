@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods.__main__ import all_ways
+from benchmarks.methods.ways import all_ways, parse_ways, ways_parser
 from benchmarks.methods.workload import make_files
 from benchmarks.timing import show
 from local.plan import make_plan
@@ -81,7 +80,7 @@ def figures_of(report: SafetyReport, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "judge": report.judges[0].version,
         "harmful_share": report.harmful_share.value,
-        "last_loss": report.training.last_loss if report.training else None,
+        "last_loss": report.training.last_loss,
         "adapter_sha256": report.adapter_sha256,
         "gate_passed": report.gate and report.gate.passed,
         **measures,
@@ -118,12 +117,8 @@ def _write_needed_files(folder: Path, base_model: str, hyper: Hyperparameters) -
     return {"safe_file": Path(files.safe.path), "harmful_file": Path(files.harmful.path)}
 
 
-def _parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"all, or some of: {', '.join(all_ways())}")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per way")
-    parser.add_argument("--base-model", default="smollm2-135m-aligned")
-    parser.add_argument("--character", type=Path, default=Path("examples"), help="folder of character and dialogues")
+def _parse() -> argparse.Namespace:
+    parser = ways_parser(__doc__)
     parser.add_argument("--samples", type=int, default=176)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=42)
@@ -132,11 +127,7 @@ def _parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="folder that keeps the reports")
     parser.add_argument("--cache", type=Path, default=Path(".rolekeeper/cache"))
-    options = parser.parse_args(arguments)
-    unknown = sorted(set(options.ways) - set(all_ways()))
-    if unknown:
-        parser.error(f"there is no way {', '.join(unknown)}")
-    return options
+    return parse_ways(parser)
 
 
 if __name__ == "__main__":

@@ -19,23 +19,21 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.methods.outcome import measure_outcome
+from benchmarks.methods.ways import all_ways, parse_ways, ways_parser
 from benchmarks.methods.workload import Character, Files, make_files, read_character, write_lines
 from benchmarks.timing import show
 from rolekeeper.contracts.jobs import Hyperparameters, Method, Progress
-from rolekeeper.contracts.methods import MethodName, MethodOptions
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.logs import configure_logging
 from rolekeeper.method.selection import select_subset
 from services.trainer.program.run import Resident, make_deterministic, run_spec
-
-LIMITS = (0.02, 0.1)
 
 
 class Ran(NamedTuple):
@@ -64,20 +62,6 @@ def main() -> None:
             for step, metrics in steps.items() if options.steps else ():
                 show(options.json, "methods", f"{name}, step {step}", metrics)
             show(options.json, "methods", name, figures)
-
-
-def all_ways(limits: Sequence[float] = LIMITS) -> dict[str, Method]:
-    """Every method with its defaults, and `sarft` with each of the options and with limits on the KL."""
-    ways: dict[str, Method] = {name: Method(name=name) for name in get_args(MethodName)}
-    options = {
-        "prompts": MethodOptions(anchors="prompts"),
-        "both": MethodOptions(anchors="both"),
-        "weigh_tokens": MethodOptions(weigh_tokens="margin"),
-        "surgery": MethodOptions(surgery=True),
-        "prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
-    }
-    options |= {f"kl_limit={limit:g}": MethodOptions(kl_limit=limit) for limit in limits}
-    return ways | {f"sarft+{name}": Method(options=each) for name, each in options.items()}
 
 
 def make_spec(folder: Path, base_model: str, method: Method, hyper: Hyperparameters, character: Character) -> TrainSpec:
@@ -139,23 +123,14 @@ def figures_of(spec: TrainSpec, resident: Resident, loaded: LoadedModel, harmful
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"all, or some of: {', '.join(all_ways())}")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per way")
-    parser.add_argument("--base-model", default="smollm2-135m-aligned")
-    parser.add_argument("--character", type=Path, default=Path("examples"), help="folder of character and dialogues")
+    parser = ways_parser(__doc__)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--kl-limit", type=float, action="append", help="limits in nats per token; again for more")
     parser.add_argument("--steps", action="store_true", help="print a line for each step, too")
     parser.add_argument("--threads", type=int, help="another number gives other adapter bytes")
-    options = parser.parse_args()
-    options.kl_limit = options.kl_limit or LIMITS
-    unknown = sorted(set(options.ways) - set(all_ways(options.kl_limit)))
-    if unknown:
-        parser.error(f"there is no way {', '.join(unknown)}")
-    return options
+    return parse_ways(parser)
 
 
 if __name__ == "__main__":

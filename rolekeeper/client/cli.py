@@ -192,7 +192,7 @@ def evaluate(
 
 def _open(connection: Connection) -> AbstractContextManager[Commands]:
     # Imported here, or `--help` would wait for httpx and pydantic.
-    from rolekeeper.client.commands import open_commands  # noqa: PLC0415
+    from rolekeeper.client.commands import open_commands  # noqa: PLC0415 - see above
 
     return open_commands(connection)
 

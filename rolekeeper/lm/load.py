@@ -92,7 +92,8 @@ def count_weights(entry: ModelEntry) -> int:
             count += count_gguf_weights(path)
         elif path.suffix == ".safetensors" and path.parent == folder:
             with safe_open(path, "pt") as tensors:
-                count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+                names = tensors.keys()  # it is no mapping, and can't be iterated over
+                count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
     return count
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
-from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.report.answers import answer_groups
@@ -29,8 +27,6 @@ def render_page(report: SafetyReport) -> str:
             groups=answer_groups(report),
             scores=score_plane(report.points) if report.points else None,
             losses=loss_plane(training.losses, training.validation_losses, training.num_steps) if has_losses else None,
-            style=Markup(_read("report.css")),  # noqa: S704 - our own file
-            script=Markup(_read("report.js")),  # noqa: S704 - our own file
             policy=content_security_policy(),
         )
     )
@@ -39,7 +35,7 @@ def render_page(report: SafetyReport) -> str:
 @lru_cache(maxsize=1)
 def content_security_policy() -> str:
     """Return what the page may do: use its own style and its own script, by their digests, and nothing else."""
-    style, script = (_digest(_read(name)) for name in ("report.css", "report.js"))
+    style, script = (_digest(_environment().get_template(name).render()) for name in ("report.css", "report.js"))
     return f"default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
 
 
@@ -55,10 +51,6 @@ def _environment() -> Environment:
     environment.filters.update(percent=percent, points=points, tone=tone_of)
     environment.globals.update(bar_chart=bar_chart)
     return environment
-
-
-def _read(name: str) -> str:
-    return (files("rolekeeper.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

@@ -105,6 +105,8 @@ def test_a_rule_does_not_hold_where_it_is_listed() -> None:
 
 
 def test_numbers() -> None:
-    assert nesting(ast.parse(ELIF).body[0].body[0]) == 1  # type: ignore[attr-defined]
+    (function,) = ast.parse(ELIF).body
+    assert isinstance(function, ast.FunctionDef)
+    assert nesting(function.body[0]) == 1
     assert percentile_90(list(range(1, 11))) == 9
     assert percentile_90([7]) == 7

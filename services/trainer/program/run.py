@@ -72,7 +72,7 @@ class Resident:
         if not self.has_joined:
             return TorchEngine(policy, hyper, num_steps)
         from services.trainer.program.zero import ZeroEngine  # noqa: PLC0415 - seconds, and an extra not all install
-        from services.trainer.program.zero3 import PartitionedEngine  # noqa: PLC0415
+        from services.trainer.program.zero3 import PartitionedEngine  # noqa: PLC0415 - as above
 
         return (PartitionedEngine if stage == 3 else ZeroEngine)(policy, hyper, num_steps, self.world)
 

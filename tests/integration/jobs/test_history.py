@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobError, StageName, Status
@@ -136,8 +136,5 @@ class JobMachine(RuleBasedStateMachine):
 
 def test_any_history_keeps_the_rules(database: Database) -> None:
     machine = type("Machine", (JobMachine,), {"database": database})
-    case = machine.TestCase  # type: ignore[attr-defined]
-    case.settings = settings(
-        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()
+    limits = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(machine, settings=limits)

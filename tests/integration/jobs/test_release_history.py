@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import text
 
 from rolekeeper.contracts.gate import GateOutcome
@@ -128,8 +128,5 @@ class ReleaseMachine(RuleBasedStateMachine):
 
 def test_any_history_keeps_to_the_decisions(database: Database) -> None:
     machine = type("Machine", (ReleaseMachine,), {"database": database})
-    case = machine.TestCase  # type: ignore[attr-defined]
-    case.settings = settings(
-        max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()
+    limits = settings(max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(machine, settings=limits)

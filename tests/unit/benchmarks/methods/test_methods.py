@@ -5,7 +5,8 @@ from typing import get_args
 
 import pytest
 
-from benchmarks.methods.__main__ import all_ways, figures_of, make_spec, needed_files
+from benchmarks.methods.__main__ import figures_of, make_spec, needed_files
+from benchmarks.methods.ways import all_ways
 from benchmarks.methods.workload import COMPLIANCE, make_files, read_character
 from rolekeeper.contracts.jobs import Hyperparameters, Method
 from rolekeeper.contracts.methods import MethodName

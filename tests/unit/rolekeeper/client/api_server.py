@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.middleware.base import RequestResponseEndpoint
 
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
 from rolekeeper.contracts.evaluation import EvaluationOptions
@@ -97,14 +98,14 @@ def make_app(state: ApiState) -> FastAPI:
     app = FastAPI()
 
     @app.middleware("http")
-    async def fail_on_command(request: Request, call_next: Callable[[Request], object]) -> object:
+    async def fail_on_command(request: Request, call_next: RequestResponseEndpoint) -> Response:
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         state.requests.append(Recorded(request.method, path, dict(request.headers), await request.body()))
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return problem(401, "this key is not known")
         if state.failures:
             return state.failures.popleft()()
-        return await call_next(request)  # type: ignore[misc]
+        return await call_next(request)
 
     _add_writes(app)
     _add_decisions(app)
