@@ -11,7 +11,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,7 @@ from psycopg import sql
 
 from local.failures import StackFailed
 from local.ports import HOST
-from local.processes import Command, Process
+from local.processes import Command, Process, run_to_end
 from local.settings import child_environment
 
 USER = "rolekeeper"
@@ -149,10 +148,10 @@ class Postgres:
             log_path=self._log_path,
             user=self._user,
         )
-        password = (self._folder / "password").read_bytes()
-        made = subprocess.run(command.launched(), input=password, capture_output=True, check=False, cwd="/")
+        password = (self._folder / "password").read_text()
+        made = run_to_end(command.launched(), None, Path("/"), password, None)
         if made.returncode != 0:
-            reason = (made.stderr or made.stdout).decode(errors="replace").strip()
+            reason = (made.stderr or made.stdout).strip()
             raise StackFailed(f"PostgreSQL can't make its data folder {self._data}: {reason}")
         draft.replace(self._data)
 

@@ -17,6 +17,7 @@ import psutil
 
 from local import family
 from local.failures import StackFailed
+from local.signals import deferred
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER = ROOT / "local" / "child.py"
@@ -70,7 +71,7 @@ class Process:
     def start(self) -> None:
         """Start it. What it writes goes to the end of its log."""
         self.command.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.command.log_path.open("ab") as log:
+        with self.command.log_path.open("ab") as log, deferred():
             self._popen = subprocess.Popen(
                 self.command.launched(),
                 cwd=ROOT,
@@ -139,3 +140,23 @@ class Process:
         """Start it again after it ended, once nothing is left of what it had started."""
         self.stop(grace_seconds=0)
         self.start()
+
+
+def run_to_end(
+    argv: list[str], environment: Mapping[str, str] | None, cwd: Path, text: str, seconds: float | None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that writes little; `text` is all that it can read on stdin.
+
+    As `subprocess.run`, which leaves the command running when a signal comes just as it starts; here it never is.
+
+    Raises:
+        TimeoutExpired: it took longer, and was killed.
+    """
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        with deferred():
+            child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            stack.enter_context(child)
+            stack.callback(child.kill)
+        output, errors = child.communicate(text, seconds)
+    return subprocess.CompletedProcess(argv, child.returncode, output, errors)

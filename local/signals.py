@@ -26,6 +26,25 @@ def stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """A signal that arrives in the block takes effect at its end; for what must not be left half done.
+
+    Starting a process is: interrupted in between, it runs and nobody knows its pid. Without effect outside the main
+    thread, where none arrives.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    try:
+        with _handled(lambda number, _frame: arrived.append(number)):
+            yield
+    finally:
+        for number in arrived:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
 def unstoppable() -> Iterator[None]:
     """No signal interrupts the block; for cleaning up. Without effect outside the main thread, where none arrives."""
     if threading.current_thread() is not threading.main_thread():

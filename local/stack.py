@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import httpx
 from local.failures import StackFailed
 from local.plan import HTTP_PROCESSES, WORKERS, Plan
 from local.postgres import Postgres
-from local.processes import ROOT, Process
+from local.processes import ROOT, Process, run_to_end
 from local.record import StackRecord, StateFolder, describe
 from local.redis_server import RedisServer
 from local.settings import Settings
@@ -133,9 +132,7 @@ class Stack:
     def _run(self, name: str, environment: Mapping[str, str], module: str, *arguments: str) -> str:
         """Run a module to its end; gives what it wrote to stdout."""
         command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=SETUP_SECONDS, check=False
-        )
+        done = run_to_end(command, environment, ROOT, "", SETUP_SECONDS)
         if done.returncode != 0:
             raise StackFailed(f"{name} ended with status {done.returncode}:\n{done.stderr.strip()}")
         return done.stdout.strip()

@@ -23,7 +23,7 @@ from services.trainer.program.spec import read_spec
 from services.trainer.program.stages import AskedStage
 from services.trainer.program.stopping import stop_on_signal
 from services.trainer.program.terminal import ProgressBar
-from services.trainer.program.world import join_world, leave_world
+from services.trainer.program.world import end_process, join_world, leave_world
 
 
 def main(arguments: Sequence[str] | None = None) -> ExitCode:
@@ -104,4 +104,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

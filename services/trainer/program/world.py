@@ -5,14 +5,17 @@ A process that works alone is a world of one, in which nothing is sent.
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from rolekeeper.contracts.training import ExitCode
 from services.trainer.program.lifeline import die_with_parent
 
 _STEP_TIMEOUT = timedelta(minutes=30)
@@ -80,3 +83,16 @@ def leave_world() -> None:
     """Close the connections, if there are any."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def end_process(exit_code: ExitCode) -> NoReturn:
+    """End this process with the code.
+
+    One that failed is still connected, and does not wait for Python's own end: the threads of the connections abort it
+    there now and then, and the launcher would see the abort instead of the code.
+    """
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)

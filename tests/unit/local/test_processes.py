@@ -1,0 +1,44 @@
+"""Commands of the stack that run to their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local.processes import run_to_end
+from local.signals import stoppable
+
+
+def run(code: str, text: str = "", seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    return run_to_end([sys.executable, "-c", code], None, Path("/"), text, seconds)
+
+
+def test_what_it_read_and_wrote() -> None:
+    done = run("import sys; print(sys.stdin.read().upper()); print('no', file=sys.stderr); sys.exit(3)", "word")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "WORD\n", "no\n")
+
+
+def test_one_that_takes_too_long_is_killed() -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run("import time; time.sleep(600)", seconds=0.2)
+    assert psutil.Process().children() == []
+
+
+def test_a_signal_just_as_it_starts_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes after the process was made and before its pid is known to anybody."""
+    make = subprocess.Popen.__init__
+
+    def make_and_be_interrupted(*arguments: object, **options: object) -> None:
+        make(*arguments, **options)  # type: ignore[call-overload]  # the same arguments
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", make_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        run("import time; time.sleep(600)")
+    assert psutil.Process().children() == []
