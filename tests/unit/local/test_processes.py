@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,13 @@ import pytest
 
 from local.processes import run_to_end
 from local.signals import stoppable
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    before = psutil.Process().children()
+    yield
+    assert [child for child in psutil.Process().children() if child not in before] == []
 
 
 def run(code: str, text: str = "", seconds: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -27,7 +35,6 @@ def test_what_it_read_and_wrote() -> None:
 def test_one_that_takes_too_long_is_killed() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run("import time; time.sleep(600)", seconds=0.2)
-    assert psutil.Process().children() == []
 
 
 def test_a_signal_just_as_it_starts_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,4 +48,3 @@ def test_a_signal_just_as_it_starts_leaves_nothing_behind(monkeypatch: pytest.Mo
     monkeypatch.setattr(subprocess.Popen, "__init__", make_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt), stoppable():
         run("import time; time.sleep(600)")
-    assert psutil.Process().children() == []
