@@ -23,6 +23,7 @@ from services.evaluator.judges.embedder import load_embedder
 from services.evaluator.judges.local import Local
 from services.evaluator.judges.measured import FILE, MEASURED
 from services.evaluator.judges.phrases import Phrases
+from services.evaluator.judges.reader import load_reader
 
 LABELS_FILE = "refusal_labels.jsonl"
 HUMAN = "human labels of PyRIT and XSTest answers, five-fold cross-validation by prompt"
@@ -57,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def embed(examples: Sequence[Example]) -> Examples:
     """The features of examples, with their labels and groups."""
-    features_BF = local.features(load_embedder(), [example.labelled.exchange for example in examples])
+    features_BF = local.features(
+        local.Models(load_embedder(), load_reader()), [example.labelled.exchange for example in examples]
+    )
     labels = [example.labelled.label for example in examples]
     return Examples(features_BF, labels, [example.group for example in examples])
 

