@@ -15,7 +15,6 @@ from rolekeeper.client.client import Client
 from rolekeeper.contracts.characters import CharacterCreate, Dialogue, Message
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import TERMINAL, Hyperparameters, Job, JobCreate, Method, Stage, StageName, Status
-from rolekeeper.contracts.suites import SuiteChoice
 from tests.leftovers import wait_until_gone
 
 LEASE_SECONDS = 6
@@ -27,8 +26,7 @@ SETTINGS = {
 }
 # Long enough to be disturbed in the middle, short enough to be run again and again.
 HYPERPARAMETERS = Hyperparameters(epochs=50, batch_size=2, learning_rate=1e-3)
-# A part of the suite: to judge all of it takes longer than to train.
-EVALUATION = EvaluationOptions(max_new_tokens=16, suites=(SuiteChoice(name="starter", max_prompts=24),))
+EVALUATION = EvaluationOptions(max_new_tokens=16)
 WAIT_SECONDS = 240.0
 STEPS_BEFORE = 40
 
