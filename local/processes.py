@@ -155,7 +155,9 @@ def run_to_end(
     pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
         with deferred():
-            child = subprocess.Popen(argv, env=environment, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            child = subprocess.Popen(
+                argv, env=environment, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
+            )
             stack.enter_context(child)
             stack.callback(child.kill)
         output, errors = child.communicate(text, seconds)

@@ -17,7 +17,7 @@ from local.failures import StackFailed
 from local.plan import make_plan
 from local.processes import ROOT
 from local.record import StackRecord, StateFolder
-from local.signals import stoppable
+from local.signals import deferred, stoppable
 from local.stack import Stack
 
 POLL_SECONDS = 0.5
@@ -44,22 +44,21 @@ def start_behind(state: Path) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     log_path = folder.path / "supervisor.log"
     log_path.touch(mode=0o600)  # it has the key
-    with log_path.open("wb") as log:
-        supervisor = subprocess.Popen(
-            [sys.executable, "-m", "local", "up", "--foreground", "--state", str(folder.path)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        with stoppable(), Console(stderr=True).status("starting"):
+    with stoppable(), contextlib.ExitStack() as if_it_fails:
+        with log_path.open("wb") as log, deferred():
+            supervisor = subprocess.Popen(
+                [sys.executable, "-m", "local", "up", "--foreground", "--state", str(folder.path)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            if_it_fails.callback(supervisor.wait)
+            if_it_fails.callback(supervisor.terminate)
+        with Console(stderr=True).status("starting"):
             _wait_started(folder, supervisor, log_path)
-    except BaseException:
-        supervisor.terminate()
-        supervisor.wait()
-        raise
+        if_it_fails.pop_all()
     tell(folder)
 
 

