@@ -8,6 +8,7 @@ DIALOGUES ?= examples/dialogues.jsonl
 BASE_MODEL ?= smollm2-135m-aligned
 OPTIONS ?=
 TESTS ?= tests
+WORKERS ?= 2
 NAME ?=
 
 .DEFAULT_GOAL := help
@@ -27,10 +28,13 @@ up: $(INSTALLED) ## Start the whole stack behind the shell; print its URL and an
 down: ## Stop what `make up` started; its data stays
 	@test ! -e $(INSTALLED) || $(BIN)/python -m local down
 
+# A file is run by one worker, which makes what its tests share once. In the order of collection: the longest come first.
+IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+
 # One thread for each process: several of them share the cores, and threads that wait for each other burn them.
 test: $(INSTALLED) ## Run all tests, with real PostgreSQL, Redis and models. Some of them: TESTS=tests/unit
 	@mkdir -p .rolekeeper
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --basetemp=.rolekeeper/pytest-$$$$ $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --basetemp=.rolekeeper/pytest-$$$$ $(IN_PARALLEL) $(TESTS)
 
 check: $(INSTALLED) ## Check style, types, imports and the house rules
 	$(BIN)/ruff check
