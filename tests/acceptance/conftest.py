@@ -25,7 +25,7 @@ SETTINGS = {
     "checkpoint_seconds": "0.5",
 }
 # Long enough to be disturbed in the middle, short enough to be run again and again.
-HYPERPARAMETERS = Hyperparameters(epochs=50, batch_size=2, learning_rate=1e-3)
+HYPERPARAMETERS = Hyperparameters(epochs=30, batch_size=2, learning_rate=1e-3)
 EVALUATION = EvaluationOptions(max_new_tokens=16)
 WAIT_SECONDS = 240.0
 STEPS_BEFORE = 40
