@@ -18,6 +18,7 @@ from rolekeeper.client.reports import show
 from rolekeeper.client.session import Exit, Session, open_session
 from rolekeeper.client.tables import jobs_table, scores_table, summary_tables
 from rolekeeper.contracts.characters import CharacterCreate, RoleProfile
+from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import AskedHyperparameters, Job, JobCreate, Method, Status
 from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.problems import ErrorItem
@@ -173,11 +174,25 @@ def read_profile(path: Path) -> RoleProfile:
         ) from error
 
 
+def read_evaluation(path: Path) -> EvaluationOptions:
+    """What a job is measured by, from a JSON file: an object with `suites`, `judges`, `gate` and the like.
+
+    Raises:
+        InvalidInput: the file holds something else.
+    """
+    try:
+        return EvaluationOptions.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{path} is not the evaluation of a job, a JSON object with suites, judges or gate{_problems(error)}"
+        ) from error
+
+
 def job_create(character: str, training: Training) -> JobCreate:
     """The job that the options ask for. Only what was given is set.
 
     Raises:
-        InvalidInput: an option has a value that can't be.
+        InvalidInput: an option has a value that can't be, or the file that it names holds something else.
     """
     given = {name: value for name, value in asdict(training).items() if value is not None}
     base_model = given.pop("base_model")
@@ -191,6 +206,8 @@ def job_create(character: str, training: Training) -> JobCreate:
     body |= {"method": method} if method else {}
     body |= {"hyperparameters": hyperparameters} if hyperparameters else {}
     body |= {name: value for name, value in given.items() if name == "deadline_seconds"}
+    if training.evaluation is not None:
+        body["evaluation"] = read_evaluation(training.evaluation)
     try:
         return JobCreate.model_validate(body)
     except ValidationError as error:

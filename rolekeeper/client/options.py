@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -78,6 +79,10 @@ class Training:
     early_stop_epochs: Annotated[int | None, typer.Option(help="End after so many epochs without a gain")] = None
     context: Annotated[str | None, typer.Option(help="plain or role: the system turn in training")] = None
     seed: Annotated[int | None, typer.Option(help="Same job, same seed, same adapter")] = None
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="JSON file of what to measure by: suites, judges, gate"),
+    ] = None
     deadline_seconds: Annotated[
         int | None, typer.Option(help="The job fails if it has not ended so many seconds after its creation")
     ] = None

@@ -77,6 +77,14 @@ def test_submit_says_how_to_go_on(api: ApiState, inputs: list[str]) -> None:
     }
 
 
+def test_submit_is_measured_by_what_a_file_says(api: ApiState, inputs: list[str], tmp_path: Path) -> None:
+    evaluation = {"suites": [{"name": "starter"}, {"name": "xstest", "max_prompts": 50}], "judges": ["local"]}
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(evaluation), encoding="utf-8")
+    assert run(api, "submit", *inputs, "--evaluation", str(path)).exit_code == 0
+    assert json.loads(api.requests[2].body)["evaluation"] == evaluation
+
+
 def test_submit_and_watch_for_a_script(api: ApiState, inputs: list[str]) -> None:
     api.states = [TRAINING, DONE]
     result = run(api, "submit", *inputs, "--watch", "--json")
@@ -207,7 +215,7 @@ def test_exit_codes(api: ApiState, inputs: list[str], tmp_path: Path) -> None:
     assert "--url" in result.stderr
 
 
-def test_wrong_input_is_found_before_anything_is_stored(api: ApiState, inputs: list[str]) -> None:
+def test_wrong_input_is_found_before_anything_is_stored(api: ApiState, inputs: list[str], tmp_path: Path) -> None:
     result = run(api, "submit", *inputs, "--epochs", "0", "--method", "magic")
     assert result.exit_code == 2
     assert "/hyperparameters/epochs" in result.stderr
@@ -216,6 +224,12 @@ def test_wrong_input_is_found_before_anything_is_stored(api: ApiState, inputs: l
     result = run(api, "submit", *inputs)
     assert result.exit_code == 2
     assert "/profile: Field required" in result.stderr
+    assert run(api, "submit", *inputs, "--evaluation", "missing.json").exit_code == 2
+    Path(inputs[0]).write_text('{"name": "N", "profile": "P"}', encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text('{"suites": [{"name": "starter", "max_prompts": 0}]}', encoding="utf-8")
+    result = run(api, "submit", *inputs, "--evaluation", str(tmp_path / "evaluation.json"))
+    assert result.exit_code == 2
+    assert "/suites/0/max_prompts" in result.stderr
     assert api.requests == []
 
 
