@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -17,14 +18,14 @@ ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
 
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
-    """One row a job."""
-    table = Table()
-    for column in ("job", "status", "stage", "base model", "method", "harmful share", "created"):
-        table.add_column(column, no_wrap=column == "job")
+    """One row a job. Fits a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("job", "status", "base model", "method", "harmful", "created"):
+        table.add_column(column, no_wrap=column in ("job", "harmful", "created"), overflow="fold")
     for job in jobs:
         share = "" if job.harmful_share is None else f"{job.harmful_share:.3f}"
-        created = f"{job.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(job.id, job.status, stage_summary(job), job.base_model, job.method.name, share, created)
+        status = " ".join(part for part in (job.status, stage_summary(job)) if part)
+        table.add_row(job.id, status, job.base_model, job.method.name, share, f"{job.created_at:%d %b %H:%M}")
     return table
 
 
