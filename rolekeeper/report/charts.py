@@ -11,9 +11,9 @@ from typing import NamedTuple
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.results import Refusals, ScorePoint
 
-MAX_LABEL_CHARS = 26
+MAX_LABEL_CHARS = 28
 MAX_LINE_POINTS = 200
-BAR_LEFT, BAR_WIDTH = 190.0, 440.0
+BAR_LEFT, BAR_WIDTH = 210.0, 420.0
 BAR_HEIGHT, ROW_HEIGHT, AXIS_HEIGHT = 13.0, 44.0, 26.0
 
 
