@@ -134,6 +134,15 @@ def test_tables_have_headers_with_a_scope(page: Page) -> None:
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
 
 
+def test_an_attack_that_hides_nothing_says_so(page: Page) -> None:
+    report = make_report()
+    plain = report.attacks[0].model_copy(update={"base_understood": None, "tuned_understood": None})
+    cells = Page(render_page(report.model_copy(update={"attacks": (plain,)}))).text_of("td")
+    assert cells.count("hides nothing") == len(plain.judges)
+    assert "answers that show that it was understood" not in cells
+    assert "hides nothing" not in page.text_of("td")
+
+
 def test_attacks_stand_beside_how_far_they_were_understood(page: Page) -> None:
     cells = page.text_of("td")
     assert "answers that show that it was understood" in cells
