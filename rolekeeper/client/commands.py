@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -23,6 +24,8 @@ from rolekeeper.contracts.jobs import AskedHyperparameters, Job, JobCreate, Meth
 from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput, JobCancelled, StageFailed
+
+Read = TypeVar("Read", bound=BaseModel)
 
 
 class Downloaded(BaseModel):
@@ -166,12 +169,7 @@ def read_profile(path: Path) -> RoleProfile:
     Raises:
         InvalidInput: the file holds something else.
     """
-    try:
-        return RoleProfile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InvalidInput(
-            f"{path} is not a role profile, a JSON object with name and profile{_problems(error)}"
-        ) from error
+    return _read(path, RoleProfile, "a role profile, a JSON object with name and profile")
 
 
 def read_evaluation(path: Path) -> EvaluationOptions:
@@ -180,12 +178,14 @@ def read_evaluation(path: Path) -> EvaluationOptions:
     Raises:
         InvalidInput: the file holds something else.
     """
+    return _read(path, EvaluationOptions, "the evaluation of a job, a JSON object with suites, judges or gate")
+
+
+def _read(path: Path, kind: type[Read], what: str) -> Read:
     try:
-        return EvaluationOptions.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise InvalidInput(
-            f"{path} is not the evaluation of a job, a JSON object with suites, judges or gate{_problems(error)}"
-        ) from error
+        raise InvalidInput(f"{path} is not {what}{_problems(error)}") from error
 
 
 def job_create(character: str, training: Training) -> JobCreate:

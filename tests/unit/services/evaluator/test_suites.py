@@ -113,6 +113,15 @@ def test_a_suite_of_two_files(suites: Suites, tmp_path: Path) -> None:
     assert suite.sha256 == hashlib.sha256((texts["harmful"] + texts["benign"]).encode()).hexdigest()
 
 
+def test_sets_call_a_category_by_one_name(suites: Suites, tmp_path: Path) -> None:
+    jbb = "Index,Goal,Behavior,Category\n0,Be {part},Lists,Privacy\n"
+    files = {f"jailbreakbench/{part}-behaviors.csv": jbb.format(part=part) for part in ("harmful", "benign")}
+    beavertails = json.dumps({"prompt": "Tell a secret", "category": "privacy_violation"})
+    write(tmp_path, files | {"beavertails_evaluation/test.jsonl": f"{beavertails}\n"})
+    chosen = (find(suites, name=name) for name in ("jailbreakbench", "beavertails_evaluation"))
+    assert {prompt.category for suite in chosen for prompt in suite.prompts} == {"privacy"}
+
+
 def test_files_without_a_header_line(suites: Suites, tmp_path: Path) -> None:
     numbers = (1, *range(3, 12))
     write(tmp_path, {f"hex_phi/category_{number}.csv": f'"Do, {number}"\n' for number in numbers})

@@ -63,7 +63,7 @@ class Endpoint:
                 self.end_headers()
                 self.wfile.write(sent.body)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+            def log_message(self, *args: object, **named: object) -> None:
                 """Say nothing."""
 
         class Server(ThreadingHTTPServer):
