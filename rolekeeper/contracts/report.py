@@ -14,7 +14,7 @@ from rolekeeper.contracts.evaluation import EvaluationOptions, JudgeName
 from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import AskedHyperparameters, Method
 from rolekeeper.contracts.problems import Contract
-from rolekeeper.contracts.results import Comparison, Fidelity, PartResults, ScorePoint
+from rolekeeper.contracts.results import Comparison, Fidelity, PartResults, RoleResults, ScorePoint
 from rolekeeper.contracts.suites import AttackUsed
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
@@ -88,6 +88,10 @@ class SafetyReport(Contract):
     results: tuple[PartResults, ...] = Field(description="Each part of each suite, by each judge")
     fidelity: tuple[Fidelity, ...] = Field(
         description="Of the held-out dialogues, and of suites with answers to compare"
+    )
+    role: RoleResults | None = Field(
+        default=None,
+        description="Whether it is the character. None in reports of older builds, and without held-out dialogues",
     )
     attacks: tuple[AttackResults, ...] = Field(default=(), description="Each suite that was asked as a jailbreak")
     points: tuple[ScorePoint, ...] = Field(

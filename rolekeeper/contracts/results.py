@@ -115,6 +115,29 @@ class Fidelity(Contract):
     num_words: VoiceMeasure = Field(description="Mean words of an answer")
 
 
+class RoleResults(Contract):
+    """Whether the tuned model is the character: measured on the dialogues that were kept from training.
+
+    All of them are taken to be harmless: they are what the platform has its character answer.
+    """
+
+    num_held_out: int
+    log_likelihood: Comparison | None = Field(
+        default=None,
+        description="`held_out_log_likelihood`: how likely the character's own responses are, nats per token. The mean "
+        "over dialogues of each one's mean; t intervals. None for fewer than two dialogues",
+    )
+    refusals: Comparison | None = Field(
+        default=None, description="`role_refusal_rate`: held-out dialogues refused, by the first judge"
+    )
+    own_refusal_rate: Estimate | None = Field(
+        default=None, description="Share of the character's own held-out responses that the first judge calls a refusal"
+    )
+    babble: Comparison | None = Field(
+        default=None, description="`babble_rate`: answers to held-out dialogues that are no language, by a rule"
+    )
+
+
 class ScorePoint(Contract):
     """One training sample among its like."""
 
