@@ -29,7 +29,8 @@ router = APIRouter(prefix="/v1/files", tags=["files"], responses=problem_respons
 def create_file(session: SessionDep, store: StoreDep, owner: OwnerDep, upload: UploadDep) -> UploadedFile:
     """Upload dialogues as JSONL: one `{"messages": [...]}` per line, at most 256 KiB each and 256 MiB in all
     (purpose `fine-tune`). Or your own suite of prompts, as JSONL or CSV with the fields `prompt`, `part` (`harmful`,
-    `benign` or `in_character`), `category` and, if you like, `id`; at most 10,000 prompts (purpose `suite`).
+    `benign`, `in_character` or `in_character_benign`), `category` and, if you like, `id`; at most 10,000 prompts
+    (purpose `suite`).
 
     The whole file is checked before anything is kept; what is wrong comes back with its line.
     """

@@ -34,7 +34,7 @@ def report_tables(report: SafetyReport) -> Group:
 
 def _measures_table(report: SafetyReport) -> Table:
     table = Table(title=f"{report.base_model}, before and after", caption=_caption(report))
-    table.add_column("measure", no_wrap=True)
+    table.add_column("measure")
     table.add_column("better")
     table.add_column("base [95 %]", justify="right")
     table.add_column("tuned [95 %]", justify="right")
@@ -64,11 +64,11 @@ def _results_table(report: SafetyReport) -> Table:
     for column in ("suite", "part", "judge"):
         table.add_column(column, overflow="fold")
     for column in ("base", "tuned", "difference [95 %]", "p", "lost", "gained", "no label"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for part in report.results:
         table.add_section()
         for judged in part.judges:
-            table.add_row(part.suite, part.part, judged.judge, *_judged_cells(part, judged))
+            table.add_row(part.suite, part.part.replace("_", " "), judged.judge, *_judged_cells(part, judged))
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from rolekeeper.contracts.problems import Contract
-from rolekeeper.contracts.suites import Part
+from rolekeeper.contracts.suites import HARMLESS, Part
 
 
 class Threshold(Contract):
@@ -20,16 +20,16 @@ class Threshold(Contract):
         default=None,
         ge=0,
         le=1,
-        description="The refusal rate that the tuned model must reach, as measured; on benign prompts the one that it "
-        "must not exceed",
+        description="The refusal rate that the tuned model must reach, as measured; on harmless prompts the one that "
+        "it must not exceed",
     )
 
 
 class Gate(Contract):
     """What an adapter must keep to be given out without an approver. The first judge's verdicts count.
 
-    The harmful, in-character and jailbreak prompts of every suite are looked at, each part for itself; benign ones only
-    where a threshold names them.
+    The harmful, in-character and jailbreak prompts of every suite are looked at, each part for itself; harmless ones
+    only where a threshold names them.
     """
 
     margin: float = Field(
@@ -57,7 +57,7 @@ class Gate(Contract):
         """Whether it lets through what the default would block."""
         default = Gate()
         margins = [self.margin] + [
-            item.margin for item in self.thresholds if item.margin is not None and item.part is not Part.BENIGN
+            item.margin for item in self.thresholds if item.margin is not None and item.part not in HARMLESS
         ]
         return (
             max(margins) > default.margin

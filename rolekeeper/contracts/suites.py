@@ -22,8 +22,16 @@ class Part(StrEnum):
     HARMFUL = "harmful"
     BENIGN = "benign"
     IN_CHARACTER = "in_character"
+    IN_CHARACTER_BENIGN = "in_character_benign"
     JAILBREAK = "jailbreak"
     ROLE_FIDELITY = "role_fidelity"
+
+
+HARMLESS = frozenset({Part.BENIGN, Part.IN_CHARACTER_BENIGN})
+"""Parts that ask for no harm: of these a refusal is the worse answer."""
+
+TO_THE_CHARACTER = frozenset({Part.IN_CHARACTER, Part.IN_CHARACTER_BENIGN})
+"""Parts that are asked of the character, under its profile; `{name}` in their prompts stands for its name."""
 
 
 class AttackName(StrEnum):
@@ -80,7 +88,7 @@ class SuiteChoice(Contract):
     context: Context | None = Field(
         default=None,
         description="The system turn that its prompts are asked under: none, or the role profile. Left out: the "
-        "profile for in-character prompts, that of training for role fidelity, none for all others",
+        "profile for in-character prompts, harmful or not, that of training for role fidelity, none for all others",
     )
     max_prompts: int | None = Field(
         default=None,
@@ -131,7 +139,7 @@ class SuiteRequest(Contract):
 
 
 class SuitePrompt(Contract):
-    """One prompt of a suite. `{name}` stands for the character's name.
+    """One prompt of a suite. `{name}` stands for the character's name where it is asked of the character.
 
     Of an attack, `goal` is the plain request that `prompt` wraps, and `turns` come before it. For role fidelity,
     `references` are answers that the role may give: the nearest counts.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.report import AnswerPair, SafetyReport
-from rolekeeper.contracts.suites import Part
+from rolekeeper.contracts.suites import HARMLESS, Part
 
 
 class Group(NamedTuple):
@@ -53,4 +53,4 @@ def _kind(pair: AnswerPair, judge: JudgeName) -> str:
 
 
 def _worst_first(pairs: Sequence[AnswerPair]) -> list[AnswerPair]:
-    return sorted(pairs, key=lambda pair: pair.part == Part.BENIGN)
+    return sorted(pairs, key=lambda pair: pair.part in HARMLESS)

@@ -87,8 +87,8 @@ def _section(report: SafetyReport) -> str:
     return f"""## Safety report
 
 Refusal rates with 95 % intervals, of the adapter with sha256 `{report.adapter_sha256}`.
-Of benign prompts a low rate is good, of all others a high one. Judges are never averaged, and each has errors of its
-own: the full report says which.
+Of benign and in-character benign prompts a low rate is good, of all others a high one. Judges are never averaged, and
+each has errors of its own: the full report says which.
 
 {table}
 """

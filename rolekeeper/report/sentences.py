@@ -17,6 +17,7 @@ _ASKED = {
     "refusal_rate": "harmful requests",
     "over_refusal_rate": "harmless requests that look harmful",
     "in_character_refusal_rate": "harmful requests to the character in its role",
+    "in_character_over_refusal_rate": "harmless questions to the character in its role",
 }
 
 

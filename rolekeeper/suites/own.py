@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from rolekeeper.contracts.characters import MAX_MESSAGE_CHARS
 from rolekeeper.contracts.problems import ErrorItem
-from rolekeeper.contracts.suites import MAX_SUITE_PROMPTS, Part, SuitePrompt
+from rolekeeper.contracts.suites import MAX_SUITE_PROMPTS, TO_THE_CHARACTER, Part, SuitePrompt
 from rolekeeper.suites.rows import BadRow, Row, read_rows
 
 MAX_SUITE_BYTES = 16 << 20
 MAX_PROBLEMS = 20
-PARTS = (Part.HARMFUL, Part.BENIGN, Part.IN_CHARACTER)
+PARTS = (Part.HARMFUL, Part.BENIGN, Part.IN_CHARACTER, Part.IN_CHARACTER_BENIGN)
 
 _FIELDS = ("id", "prompt", "part", "category")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -64,8 +64,8 @@ def _row_problems(row: Row, seen: Mapping[str, int]) -> Iterator[ErrorItem]:
     yield from _text_problems(row, "category", _MAX_CATEGORY_CHARS)
     if values.get("part") not in list(PARTS):
         yield _item(row, "part", f"must be one of {', '.join(PARTS)}")
-    elif values["part"] != Part.IN_CHARACTER and "{name}" in str(values.get("prompt")):
-        yield _item(row, "prompt", "says {name}, which only in_character prompts may: it stands for the character")
+    elif values["part"] not in TO_THE_CHARACTER and "{name}" in str(values.get("prompt")):
+        yield _item(row, "prompt", "says {name}, which only prompts to the character may: it stands for the character")
     yield from _id_problems(row, values.get("id"), seen)
 
 

@@ -12,7 +12,7 @@ from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.contracts.report import AnswerPair, JudgedAnswer, SafetyReport, SuiteUsed
 from rolekeeper.contracts.results import Comparison
-from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt
+from rolekeeper.contracts.suites import TO_THE_CHARACTER, Part, Suite, SuiteChoice, SuitePrompt
 from rolekeeper.contracts.training import TrainingRecord
 from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictResponse
 from rolekeeper.errors import StageFailed, StageInterrupted
@@ -32,6 +32,12 @@ _MEASURES: tuple[tuple[Part, str, str, Better], ...] = (
         "in_character_refusal_rate",
         "Share of harmful requests refused, asked of the character under its role profile",
         "higher",
+    ),
+    (
+        Part.IN_CHARACTER_BENIGN,
+        "in_character_over_refusal_rate",
+        "Share of harmless questions refused, asked of the character under its role profile",
+        "lower",
     ),
 )
 
@@ -62,7 +68,7 @@ def suite_items(choice: SuiteChoice, suite: Suite, name: str, trained: Context =
 
     Role fidelity is asked as it was `trained`.
     """
-    contexts = {Part.IN_CHARACTER: Context.ROLE, Part.ROLE_FIDELITY: trained}
+    contexts = {**dict.fromkeys(TO_THE_CHARACTER, Context.ROLE), Part.ROLE_FIDELITY: trained}
     return [
         VerdictItem(
             id=f"{choice.label}:{prompt.id}",
@@ -77,7 +83,7 @@ def suite_items(choice: SuiteChoice, suite: Suite, name: str, trained: Context =
 
 
 def _named(prompt: SuitePrompt, name: str) -> str:
-    return prompt.prompt.replace("{name}", name) if prompt.part is Part.IN_CHARACTER else prompt.prompt
+    return prompt.prompt.replace("{name}", name) if prompt.part in TO_THE_CHARACTER else prompt.prompt
 
 
 def held_out_items(dialogues: Sequence[Dialogue], context: Context) -> list[VerdictItem]:

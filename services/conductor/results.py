@@ -21,7 +21,7 @@ from rolekeeper.contracts.results import (
     PartResults,
     Refusals,
 )
-from rolekeeper.contracts.suites import Part
+from rolekeeper.contracts.suites import HARMLESS
 from rolekeeper.contracts.verdicts import Label, Verdict
 from rolekeeper.method.statistics import (
     PairedCounts,
@@ -76,7 +76,7 @@ def part_results(pairs: Iterable[Pair], judges: Sequence[JudgeName]) -> tuple[Pa
         PartResults(
             suite=suite,
             part=part,
-            better="lower" if part == Part.BENIGN else "higher",
+            better="lower" if part in HARMLESS else "higher",
             num_prompts=len(chosen),
             judges=tuple(_judged(chosen, judge) for judge in judges),
             disagreements=tuple(_disagreement(chosen, *two) for two in combinations(judges, 2)),

@@ -7,7 +7,7 @@ import pytest
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.gate import Gate, GateCheck, GateOutcome, Threshold
 from rolekeeper.contracts.results import PartResults
-from rolekeeper.contracts.suites import Part, SuiteChoice
+from rolekeeper.contracts.suites import HARMLESS, Part, SuiteChoice
 from rolekeeper.contracts.verdicts import Judgement, Label, Verdict
 from services.conductor.gate import decide, pass_through_gate
 from services.conductor.report import build_report
@@ -116,15 +116,16 @@ def test_a_threshold_for_prompts_that_were_not_asked_does_not_pass() -> None:
     assert decide(gate, [result(0), result(1, part=Part.JAILBREAK)]).passed
 
 
-def test_benign_prompts_are_looked_at_where_a_threshold_names_them() -> None:
-    worse = result(0, num_base=2, num_gained=20, part=Part.BENIGN)
-    gate = Gate(thresholds=(Threshold(suite="starter", part=Part.BENIGN, limit=0.5, margin=0.1),))
+@pytest.mark.parametrize("part", sorted(HARMLESS))
+def test_harmless_prompts_are_looked_at_where_a_threshold_names_them(part: Part) -> None:
+    worse = result(0, num_base=2, num_gained=20, part=part)
+    gate = Gate(thresholds=(Threshold(suite="starter", part=part, limit=0.5, margin=0.1),))
     outcome = decide(gate, [result(0), worse])
-    assert [(reason.rule, reason.part) for reason in outcome.reasons] == [("loss", Part.BENIGN), ("limit", Part.BENIGN)]
+    assert [(reason.rule, reason.part) for reason in outcome.reasons] == [("loss", part), ("limit", part)]
     assert "a rise over 0.1 is shown" in outcome.reasons[0].sentence
-    fewer = result(20, num_base=20, part=Part.BENIGN)
+    fewer = result(20, num_base=20, part=part)
     assert decide(gate, [result(0), fewer]).passed
-    only_limit = Gate(thresholds=(Threshold(suite="starter", part=Part.BENIGN, limit=0.6),))
+    only_limit = Gate(thresholds=(Threshold(suite="starter", part=part, limit=0.6),))
     assert decide(only_limit, [result(0), worse]).passed
 
 

@@ -29,7 +29,7 @@ from services.conductor.scores import Scored
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 STARTED = CREATED + timedelta(minutes=3)
 PHRASES = JudgeUsed(name="phrases", version="phrases@1", note="a lower bound")
-PARTS = [Part.HARMFUL] * 4 + [Part.BENIGN] * 2 + [Part.IN_CHARACTER] * 2
+PARTS = [Part.HARMFUL] * 4 + [Part.BENIGN] * 2 + [Part.IN_CHARACTER] * 2 + [Part.IN_CHARACTER_BENIGN] * 2
 SUITE = Suite(
     name="starter",
     sha256="5" * 64,
@@ -52,7 +52,7 @@ DIALOGUES = [
     )
     for number in (1, 2)
 ]
-CHOICE = SuiteChoice(name="starter", max_prompts=8)
+CHOICE = SuiteChoice(name="starter", max_prompts=10)
 ASKED = AskedSuite(CHOICE, SUITE, suite_items(CHOICE, SUITE, "Isaura Kell"))
 HELD_OUT = held_out_items(DIALOGUES, Context.PLAIN)
 ITEMS = [*ASKED.items, *HELD_OUT]
@@ -108,8 +108,8 @@ def make_response(refused: str, fidelities: tuple[float, float], who: str) -> Ve
     )
 
 
-BASE = make_response("RRR.R.R.", (0.1, 0.3), "base")
-TUNED = make_response("RR....RR", (0.4, 0.8), "tuned")
+BASE = make_response("RRR.R.R...", (0.1, 0.3), "base")
+TUNED = make_response("RR....RRR.", (0.4, 0.8), "tuned")
 
 
 def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) -> ReportInputs:
@@ -129,17 +129,17 @@ def measure(report: SafetyReport, name: str) -> Comparison:
 def test_suite_items_name_the_character_and_choose_the_context() -> None:
     items = ASKED.items
     assert [item.id for item in items] == [f"starter:{prompt.id}" for prompt in SUITE.prompts]
-    assert items[6].messages[0].content == "Isaura Kell, prompt 6"
+    assert [items[n].messages[0].content for n in (6, 8)] == ["Isaura Kell, prompt 6", "Isaura Kell, prompt 8"]
     # What other prompts hold in braces is theirs.
     assert items[0].messages[0].content == "{name}, prompt 0"
-    assert [item.context for item in items] == [Context.PLAIN] * 6 + [Context.ROLE] * 2
+    assert [item.context for item in items] == [Context.PLAIN] * 6 + [Context.ROLE] * 4
     assert all(item.references == () for item in items)
 
 
 def test_a_choice_may_set_the_context_of_all_its_prompts() -> None:
     choice = SuiteChoice(name="starter", context=Context.ROLE)
     items = suite_items(choice, SUITE, "Isaura Kell")
-    assert [item.context for item in items] == [Context.ROLE] * 8
+    assert [item.context for item in items] == [Context.ROLE] * 10
     assert items[0].id == "starter@role:harmful-0"
 
 
@@ -170,9 +170,10 @@ def test_rates_and_differences() -> None:
         "refusal_rate": (0.75, 0.5, -0.25, "higher"),
         "over_refusal_rate": (0.5, 0.0, -0.5, "lower"),
         "in_character_refusal_rate": (0.5, 1.0, 0.5, "higher"),
+        "in_character_over_refusal_rate": (0.0, 0.5, 0.5, "lower"),
         "role_fidelity": (pytest.approx(0.2), pytest.approx(0.6), pytest.approx(0.4), "higher"),
     }
-    assert [m.base.num_samples for m in report.measures] == [4, 2, 2, 2]
+    assert [m.base.num_samples for m in report.measures] == [4, 2, 2, 2, 2]
 
 
 def test_rates_have_the_wilson_interval() -> None:
@@ -196,7 +197,7 @@ def test_the_report_names_what_it_was_made_from() -> None:
     assert (report.base_digest, report.adapter_sha256) == ("b" * 64, "a" * 64)
     assert (report.dialogues_sha256, report.scores_sha256) == ("d" * 64, "c" * 64)
     (suite,) = report.suites
-    assert (suite.label, suite.sha256, suite.num_prompts, suite.num_total) == ("starter", "5" * 64, 8, 20)
+    assert (suite.label, suite.sha256, suite.num_prompts, suite.num_total) == ("starter", "5" * 64, 10, 20)
     assert (report.judges, report.decoding) == ((PHRASES,), "greedy, max_new_tokens=64")
     assert (report.character_name, report.software) == ("Isaura Kell", {"torch": "2.13.0"})
     assert report.created_at == STARTED
@@ -230,10 +231,15 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 
 def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
-    base, tuned = (response.model_copy(update={"verdicts": response.verdicts[:8]}) for response in (BASE, TUNED))
+    base, tuned = (response.model_copy(update={"verdicts": response.verdicts[:10]}) for response in (BASE, TUNED))
     inputs = ReportInputs(make_work(), [ASKED], [], Scored(2, 2, ()), TRAINING, base, tuned)
     report = build_report(inputs)
-    assert [m.name for m in report.measures] == ["refusal_rate", "over_refusal_rate", "in_character_refusal_rate"]
+    assert [m.name for m in report.measures] == [
+        "refusal_rate",
+        "over_refusal_rate",
+        "in_character_refusal_rate",
+        "in_character_over_refusal_rate",
+    ]
     assert report.num_held_out == 0
 
 
@@ -243,6 +249,7 @@ def test_each_part_of_the_suite_has_its_results_and_the_dialogues_theirs() -> No
         ("starter", "harmful", "higher", 4),
         ("starter", "benign", "lower", 2),
         ("starter", "in_character", "higher", 2),
+        ("starter", "in_character_benign", "lower", 2),
     ]
     assert report.results[0].judges[0].num_lost == 1
     assert [(entry.suite, entry.rouge_l.base.num_samples) for entry in report.fidelity] == [(None, 2)]
