@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 
 from rolekeeper.contracts.jobs import Progress
 from rolekeeper.contracts.training import TrainSpec
@@ -12,15 +14,17 @@ from rolekeeper.lm.forward import naive_logprobs
 from rolekeeper.lm.load import LoadedModel
 from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.checkpoint import Checkpoints
-from services.trainer.program.data import count_steps, hold_out
+from services.trainer.program.data import TrainingData, count_steps, hold_out
 from services.trainer.program.engine import TorchEngine
 from services.trainer.program.failures import Diverged
 from services.trainer.program.loop import Curves, train
+from services.trainer.program.policy import trained_weights
 from services.trainer.program.recompute import recomputing
 from services.trainer.program.validation import Validation
 from tests.unit.services.trainer.program.runs import (
     HYPERPARAMETERS,
     PEFT_ASKS_BY_AN_OLD_NAME,
+    give_effect,
     load_data,
     make_spec,
 )
@@ -37,11 +41,28 @@ def spec_of(folder: Path, **changes: Any) -> TrainSpec:
     return make_spec(folder, hyperparameters=hyper)
 
 
+def against_the_training(data: TrainingData) -> TrainingData:
+    """Give every response that is held out one token, which no training response holds.
+
+    Whatever makes the training responses likelier everywhere takes from that token: the validation loss rises with
+    every epoch, on any machine.
+    """
+    taught = {token for index in data.training for token in data.samples[index].response_ids}
+    stranger = next(token for token in range(10, 200) if token not in taught)
+    samples = [
+        sample._replace(response_ids=[stranger] * 6) if index in data.validation else sample
+        for index, sample in enumerate(data.samples)
+    ]
+    return data._replace(samples=tuple(samples))
+
+
 def run(
     spec: TrainSpec, loaded: LoadedModel, folder: Path, die_after: int = 99
 ) -> tuple[Curves, list[Progress], dict[str, torch.Tensor]]:
     folder.mkdir(exist_ok=True)
     data = hold_out(load_data(spec, loaded), spec.hyperparameters)
+    if spec.hyperparameters.early_stop_epochs:
+        data = against_the_training(data)
     reports: list[Progress] = []
 
     def report(progress: Progress) -> None:
@@ -74,17 +95,47 @@ def test_the_curve_has_a_point_for_each_epoch(
     assert reports[-1].metrics["validation_loss"] == curves.validation_losses[-1]
 
 
-def test_an_early_stop_keeps_the_best_epoch(tiny_folder: Path, tmp_path: Path, loaded: LoadedModel) -> None:
-    # A rate at which the loss soon rises again.
-    spec = spec_of(tiny_folder, early_stop_epochs=1, epochs=12, learning_rate=0.3, schedule="constant")
-    curves, _, _ = run(spec, loaded, tmp_path)
-    num_epochs = len(curves.validation_losses)
-    assert num_epochs < 12
-    assert len(curves.losses) == 2 * num_epochs
-    assert min(curves.validation_losses) == curves.validation_losses[-2] < curves.validation_losses[-1]
+@pytest.mark.parametrize("patience", [1, 2])
+def test_an_early_stop_keeps_the_best_epoch(
+    tiny_folder: Path, tmp_path: Path, loaded: LoadedModel, patience: int
+) -> None:
+    """The first epoch is the best by construction; `run` measures that the weights are those of the best."""
+    curves, _, _ = run(spec_of(tiny_folder, early_stop_epochs=patience, epochs=12), loaded, tmp_path)
+    assert list(curves.validation_losses) == sorted(curves.validation_losses)
+    assert len(curves.validation_losses) == 1 + patience
+    assert len(curves.losses) == 2 * (1 + patience)
 
 
-@pytest.mark.parametrize("changes", [{}, {"early_stop_epochs": 1, "learning_rate": 0.3, "schedule": "constant"}])
+def test_the_best_epoch_may_be_in_the_middle(tiny_folder: Path, loaded: LoadedModel) -> None:
+    """Of three sets of weights, whichever has the lowest loss is shown second."""
+    spec = spec_of(tiny_folder, early_stop_epochs=1)
+    data = hold_out(load_data(spec, loaded), spec.hyperparameters)
+    with fresh_adapter(loaded.model, spec.hyperparameters) as policy:
+        measured = []
+        for _ in range(3):
+            give_effect(policy)
+            weights = {name: weight.detach().clone() for name, weight in trained_weights(policy).items()}
+            measured.append((Validation(policy, data, spec).measure()["validation_loss"], weights))
+        best, middle, worst = sorted(measured, key=itemgetter(0))
+        validation = Validation(policy, data, spec)
+        over = []
+        for _, weights in (middle, best, worst):
+            set_weights(policy, weights)
+            validation.measure()
+            over.append(validation.is_over)
+        validation.take_best()
+        assert validation.losses == [middle[0], best[0], worst[0]]
+        assert over == [False, False, True]
+        assert all(torch.equal(weight, best[1][name]) for name, weight in trained_weights(policy).items())
+
+
+def set_weights(policy: PeftModel, weights: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in trained_weights(policy).items():
+            weight.copy_(weights[name])
+
+
+@pytest.mark.parametrize("changes", [{}, {"early_stop_epochs": 2, "epochs": 12}])
 def test_a_killed_run_ends_as_an_undisturbed_one(
     tiny_folder: Path, tmp_path: Path, loaded: LoadedModel, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
