@@ -14,7 +14,7 @@ LIMITS = (0.02, 0.1)
 
 
 def all_ways(limits: Sequence[float] = LIMITS) -> dict[str, Method]:
-    """Every method with its defaults, and `sarft` with each of the options and with limits on the KL."""
+    """Every method with its defaults, the released loss, and `sarft` with each of the options and limits on the KL."""
     ways: dict[str, Method] = {name: Method(name=name) for name in get_args(MethodName)}
     options = {
         "prompts": MethodOptions(anchors="prompts"),
@@ -24,6 +24,7 @@ def all_ways(limits: Sequence[float] = LIMITS) -> dict[str, Method]:
         "prompts+surgery": MethodOptions(anchors="prompts", surgery=True),
     }
     options |= {f"kl_limit={limit:g}": MethodOptions(kl_limit=limit) for limit in limits}
+    ways["official"] = Method.model_validate({"options": {"compat": "official"}})
     return ways | {f"sarft+{name}": Method(options=each) for name, each in options.items()}
 
 

@@ -16,8 +16,11 @@ from rolekeeper.contracts.methods import (
     SELECTED_IN_TRAINING,
     UNANCHORED,
     FileOption,
+    KlDirectionName,
     MethodName,
     MethodOptions,
+    unlike_the_released,
+    without_anchor,
 )
 from rolekeeper.contracts.problems import Contract
 from rolekeeper.contracts.release import Release
@@ -68,7 +71,7 @@ class Method(Contract):
     prompt_set: Literal["append", "paper_v2"] = "append"
     margin: float = Field(default=0.0, ge=-10, le=10, description="A sample is harmful if s_unsafe > s_role + margin")
     kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term; unused without an anchor")
-    kl_direction: Literal["reverse", "forward"] = "reverse"
+    kl_direction: KlDirectionName = "reverse"
     options: MethodOptions = MethodOptions()
 
     @property
@@ -89,25 +92,22 @@ class Method(Contract):
         """The options that must name an uploaded file; the others must not."""
         return NEEDED_FILES[self.name] if self.selects_in_training else ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _official_is_forward(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        options = values.get("options")
+        compat = options.get("compat") if isinstance(options, Mapping) else getattr(options, "compat", None)
+        return {"kl_direction": "forward", **values} if compat == "official" else values
+
     @model_validator(mode="after")
-    def _options_need_an_anchor(self) -> Method:
-        is_limited = self.options.kl_limit is not None
-        holds_samples = self.anchors_samples and (self.kl_weight > 0 or is_limited)
-        if is_limited and not holds_samples and self.options.anchors == "harmful":
-            raise ValueError(
-                f"options.kl_limit needs an anchor: {self.name} has none; set options.anchors to prompts, or leave "
-                "kl_limit out"
-            )
-        if self.options.weigh_tokens != "equal" and not holds_samples:
-            raise ValueError(
-                f"options.weigh_tokens needs anchored samples: {self.name} with kl_weight {self.kl_weight:g} and "
-                f"options.anchors {self.options.anchors} has none; leave weigh_tokens out"
-            )
-        if self.options.surgery and not holds_samples and self.options.anchors == "harmful":
-            raise ValueError(
-                f"options.surgery needs an anchor: {self.name} with kl_weight {self.kl_weight:g} has none; set "
-                "options.anchors to prompts, or leave surgery out"
-            )
+    def _options_fit(self) -> Method:
+        holds_samples = self.anchors_samples and (self.kl_weight > 0 or self.options.kl_limit is not None)
+        problem = without_anchor(self.options, self.name, self.kl_weight, holds_samples=holds_samples)
+        problem = problem or unlike_the_released(self.options, self.name, self.kl_direction)
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
 

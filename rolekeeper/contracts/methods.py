@@ -10,6 +10,7 @@ from rolekeeper.contracts.problems import Contract
 
 MethodName = Literal["sarft", "sft", "random", "flip", "all", "seal", "seal_filter", "bi_selection", "sppft", "vaccine"]
 FileOption = Literal["safe_file", "harmful_file"]
+KlDirectionName = Literal["reverse", "forward"]
 
 NEEDED_FILES: dict[MethodName, tuple[FileOption, ...]] = {
     "seal": ("safe_file",),
@@ -41,6 +42,12 @@ class MethodOptions(Contract):
     selector_epochs: int = Field(default=3, ge=1, le=50, description="Passes over the dialogues that SEAL selects by")
     keep_share: float = Field(
         default=0.8, gt=0, le=1, description="Share of the training samples that seal_filter keeps"
+    )
+    compat: Literal["official"] | None = Field(
+        default=None,
+        description="official: the loss of SaRFT's released code. CE and KL of a sample are divided by the length of "
+        "prompt and response, KL is forward and taken at every position of both, responses end with the tokenizer's "
+        "end token. Goes with no option that changes the loss",
     )
     anchors: Literal["harmful", "prompts", "both"] = Field(
         default="harmful",
@@ -77,8 +84,54 @@ class MethodOptions(Contract):
             )
         return self
 
+    @model_validator(mode="after")
+    def _official_is_the_released_loss(self) -> Self:
+        if self.compat is None:
+            return self
+        changes = {
+            "anchors": self.anchors != "harmful",
+            "kl_limit": self.kl_limit is not None,
+            "surgery": self.surgery,
+            "weigh_tokens": self.weigh_tokens != "equal",
+        }
+        named = [name for name, is_set in changes.items() if is_set]
+        if named:
+            raise ValueError(f"options.compat is the released loss, which has no {', '.join(named)}: leave it out")
+        return self
+
     @property
     def changed(self) -> str:
         """The options that are not as they are when nothing is asked for: `anchors both, surgery`."""
         told = self.model_dump(exclude_defaults=True, exclude={"safe_file", "harmful_file"})
         return ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
+
+
+def without_anchor(options: MethodOptions, name: MethodName, kl_weight: float, *, holds_samples: bool) -> str | None:
+    """What is wrong where an option works on an anchor that the method does not have; None if nothing is."""
+    has_prompts = options.anchors != "harmful"
+    if options.kl_limit is not None and not holds_samples and not has_prompts:
+        return (
+            f"options.kl_limit needs an anchor: {name} has none; set options.anchors to prompts, or leave kl_limit out"
+        )
+    if options.weigh_tokens != "equal" and not holds_samples:
+        return (
+            f"options.weigh_tokens needs anchored samples: {name} with kl_weight {kl_weight:g} and options.anchors "
+            f"{options.anchors} has none; leave weigh_tokens out"
+        )
+    if options.surgery and not holds_samples and not has_prompts:
+        return (
+            f"options.surgery needs an anchor: {name} with kl_weight {kl_weight:g} has none; set options.anchors to "
+            "prompts, or leave surgery out"
+        )
+    return None
+
+
+def unlike_the_released(options: MethodOptions, name: MethodName, kl_direction: KlDirectionName) -> str | None:
+    """What is wrong where `compat: official` is asked of what the released code does not do; None if nothing is."""
+    if options.compat is None:
+        return None
+    if name == "vaccine":
+        return "options.compat is the loss of SaRFT's released code, and vaccine has another: leave it out"
+    if kl_direction == "reverse":
+        return "options.compat is the loss of SaRFT's released code, whose KL is forward: leave kl_direction out"
+    return None

@@ -77,7 +77,8 @@ class Encoder:
     head of the first user turn), what it puts around a response, and what ends a turn. `max_source_tokens` bounds the
     prompt without its system turn, so that all contexts keep the same turns; `max_response_tokens` bounds the
     response with its end of turn. `max_tokens` is the model's window: prompt and response together may not be longer,
-    and nothing is cut to fit.
+    and nothing is cut to fit. With `ends_with_eos` a response ends with the tokenizer's end token instead of what the
+    template puts there.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class Encoder:
         max_source_tokens: int = 512,
         max_response_tokens: int = 128,
         max_tokens: int | None = None,
+        *,
+        ends_with_eos: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_source_tokens = max_source_tokens
@@ -95,6 +98,8 @@ class Encoder:
         self._template = _FIXED_CLOCK + template if "strftime_now" in template else template
         self.has_system_role = self._probe_system_role()
         self._before, self._end_ids, self._strips = self._probe_response()
+        if ends_with_eos:
+            self._end_ids = self._eos_ids()
         # Only the text comes out. The template is there as its control tokens are those that a response must not make.
         self._text_template = "{{ messages[0]['content'] }}{% if false %}" + self._template + "{% endif %}"
 
@@ -239,6 +244,9 @@ class Encoder:
         for position, token_id in enumerate(ids):
             if token_id in controls:
                 return ids[: position + 1]
+        return self._eos_ids()
+
+    def _eos_ids(self) -> list[int]:
         if self.tokenizer.eos_token_id is None:
             raise EncodingError("the base model's chat template has no token that ends a turn")
         return [int(self.tokenizer.eos_token_id)]

@@ -5,23 +5,36 @@ Shapes: P weights, K safe anchors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 ANCHOR_TOKENS = 10
 """Of an anchor only the first response tokens count: they decide whether a request is followed or refused."""
 
 
-def bidirectional_score(gradient_P: Tensor, harmful_P: Tensor, safe_KP: Tensor) -> Tensor:
-    """Return cos(g, g_harmful) - sum_k cos(g, g_safe_k), a scalar.
+def mean_direction(gradients: Iterable[Tensor]) -> Tensor:
+    """Return the mean [P] of g / ||g|| over the gradients [P] of at least one example: an anchor, at most 1 long.
 
-    He et al. (arXiv 2404.01099), gradient matching with bidirectional anchors. `gradient_P` is that of one sample's
-    loss, the anchors are mean gradients over a few examples each. Gradients that are 0 have a cosine of 0.
+    As in `average_gradient.py --normalize` of the released code. A gradient that is 0 stays 0.
     """
-    cosine_K = torch.nn.functional.cosine_similarity(gradient_P, safe_KP, dim=-1)
-    return torch.nn.functional.cosine_similarity(gradient_P, harmful_P, dim=-1) - cosine_K.sum()
+    total, count = torch.zeros(()), 0
+    for gradient_P in gradients:
+        total, count = normalize(gradient_P, dim=0) + total.to(gradient_P), count + 1
+    return total / count
+
+
+def bidirectional_score(gradient_P: Tensor, harmful_P: Tensor, safe_KP: Tensor) -> Tensor:
+    """Return u . h - sum_k u . s_k with u = g / ||g||, a scalar.
+
+    He et al. (arXiv 2404.01099), gradient matching with bidirectional anchors, as in `rank.py --normalize` of the
+    released code with the weights 1 -1 -1 of its `rank.sh`. `gradient_P` is that of one sample's loss, the anchors are
+    as `mean_direction` gives them: examples that agree make a longer one, which counts more.
+    """
+    unit_P = normalize(gradient_P, dim=0)
+    return unit_P @ harmful_P - (safe_KP @ unit_P).sum()
 
 
 def highest(scores: Sequence[float], count: int) -> list[int]:

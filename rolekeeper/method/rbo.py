@@ -3,7 +3,7 @@
 The loss term by term, as it is stated, on all logits at once. Training takes the same loss from hidden states
 (`rolekeeper.method.fused`), which is tested against these functions.
 
-Shapes: T response tokens (of all samples of a micro-batch, flat), V vocabulary.
+Shapes: T response tokens (of all samples of a micro-batch, flat), S tokens of one sample, V vocabulary.
 """
 
 from __future__ import annotations
@@ -59,3 +59,16 @@ def rbo_loss(ce_sum: Tensor, num_tokens: int, kl_sum: Tensor, num_samples: int, 
     divided by response tokens.
     """
     return ce_sum / num_tokens + kl_weight * kl_sum / num_samples
+
+
+def official_terms(policy_SV: Tensor, reference_SV: Tensor, ids_S: Tensor, num_prompt: int) -> tuple[Tensor, Tensor]:
+    """Return CE and KL of one sample as the released code takes them, scalars in nats.
+
+    `ids_S` are prompt and response, the last one an input too; logits are those at all S positions. CE is the sum of
+    -log p over the response tokens / S, KL the sum over all positions of KL(reference || policy) / S: those that
+    predict prompt tokens, and the one after the end, count. The loss of a batch is the mean over its samples of
+    CE + kl_weight * flag * KL. (The code divides by S + 1e-5, which fp32 hardly tells apart.)
+    """
+    labels = ids_S[num_prompt:]
+    ce = ce_sum(policy_SV[num_prompt - 1 : -1], labels) / len(ids_S)
+    return ce, token_kl(policy_SV, reference_SV, KlDirection.FORWARD).mean()

@@ -135,6 +135,10 @@ Besides, KL divergence to the base model, weighted {weight}, on its own answers 
 _WEIGHED_TOKENS = """
 Each token counted in the KL divergence by how much rather the unsafe prompt says it than the role prompt."""
 
+_OFFICIAL = """
+CE and KL of a dialogue were divided by the length of prompt and response, and KL was taken at all of their positions,
+as in SaRFT's released code."""
+
 _SURGERY = """
 Of the gradient of cross-entropy, what pulled against that of the KL divergence was taken away
 (SafeGrad, arXiv 2508.07172)."""
@@ -226,6 +230,7 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
         return _limited(method, data)
     more = "" if options.anchors == "harmful" else _PROMPTS.format(weight=options.anchor_weight)
     more += _WEIGHED_TOKENS if options.weigh_tokens == "margin" else ""
+    more += _OFFICIAL if options.compat == "official" else ""
     more += _SURGERY if options.surgery else ""
     if method.name in _UNANCHORED or options.anchors == "prompts":
         return _SFT.format(num_samples=num_samples) + _UNANCHORED.get(method.name, "") + more

@@ -109,8 +109,9 @@ def encode_dialogues(
 
 def make_encoder(loaded: LoadedModel, spec: TrainSpec) -> Encoder:
     """The encoder of a run's dialogues."""
-    hyper = spec.hyperparameters
-    return Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
+    hyper, is_official = spec.hyperparameters, spec.method.options.compat == "official"
+    limits = (hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
+    return Encoder(loaded.tokenizer, *limits, ends_with_eos=is_official)
 
 
 def encode_line(encoder: Encoder, system: str, dialogue: Dialogue, where: str) -> EncodedSample:

@@ -6,6 +6,7 @@ from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.training import TrainSpec
 from services.trainer.program.data import TrainingData
 from services.trainer.program.objectives.divergence import KlLoss
+from services.trainer.program.objectives.official import OfficialLoss
 from services.trainer.program.objectives.parts import AnchorKl, AnchorTurns, HarmfulKl, Together
 from services.trainer.program.objectives.rbo import KlTerm, RboLoss, kl_term
 from services.trainer.program.objectives.step import Objective
@@ -27,11 +28,11 @@ def objective_of(policy: Policy, data: TrainingData, spec: TrainSpec) -> Objecti
     return Together([on_samples, *anchors]) if anchors else on_samples
 
 
-def _on_samples(
-    policy: Policy, data: TrainingData, method: Method, term: KlTerm, max_tokens: int
-) -> RboLoss | VaccineLoss:
+def _on_samples(policy: Policy, data: TrainingData, method: Method, term: KlTerm, max_tokens: int) -> Objective:
     if method.name == "vaccine":
         return VaccineLoss(policy, data, method.options.rho, max_tokens)
+    if method.options.compat == "official":
+        return OfficialLoss(policy, data, term, max_tokens)
     return RboLoss(policy, data, term, max_tokens)
 
 

@@ -15,7 +15,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from rolekeeper.lm.encode import EncodedSample
-from rolekeeper.method.bi_selection import ANCHOR_TOKENS, bidirectional_score, highest
+from rolekeeper.method.bi_selection import ANCHOR_TOKENS, bidirectional_score, highest, mean_direction
 from services.trainer.program.selectors.gradients import loss_gradient
 
 Tick = Callable[[], None]
@@ -44,9 +44,6 @@ def bi_selection(
 
 
 def _anchor(policy: PeftModel, samples: Sequence[EncodedSample]) -> Tensor:
-    """The mean gradient [P] of some examples, by the first tokens of their responses."""
-    firsts = [sample._replace(response_ids=sample.response_ids[:ANCHOR_TOKENS]) for sample in samples]
-    total_P = loss_gradient(policy, firsts[0])
-    for sample in firsts[1:]:
-        total_P += loss_gradient(policy, sample)
-    return total_P / len(firsts)
+    """The mean direction [P] of some examples' gradients, by the first tokens of their responses."""
+    firsts = (sample._replace(response_ids=sample.response_ids[:ANCHOR_TOKENS]) for sample in samples)
+    return mean_direction(loss_gradient(policy, sample) for sample in firsts)

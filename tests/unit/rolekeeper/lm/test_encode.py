@@ -37,6 +37,15 @@ def test_chatml_is_rendered_as_the_template_says() -> None:
     assert (sample.truncated, sample.dropped_messages) == (False, 0)
 
 
+def test_a_response_may_end_with_the_end_token_instead_of_the_turns_end() -> None:
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.eos_token = "<|endoftext|>"
+    sample = Encoder(tokenizer, ends_with_eos=True).encode("", HELLO)
+    assert sample.response_ids[-1] == tokenizer.eos_token_id
+    assert sample.response_ids[:-1] == Encoder(tokenizer).encode("", HELLO).response_ids[:-1]
+    assert sample.response_ids != Encoder(tokenizer).encode("", HELLO).response_ids
+
+
 def test_ids_equal_the_whole_text_tokenised_once() -> None:
     encoder = Encoder(make_tiny_tokenizer())
     sample = encoder.encode("You are the keeper.", HELLO)

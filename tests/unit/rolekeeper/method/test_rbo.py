@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rolekeeper.method.rbo import KlDirection, ce_sum, kl_sum, rbo_loss, token_kl
+from rolekeeper.method.rbo import KlDirection, ce_sum, kl_sum, official_terms, rbo_loss, token_kl
 
 
 def random_logits(seed: int, tokens: int = 12, vocabulary: int = 31) -> Tensor:
@@ -79,6 +79,27 @@ def test_kl_sum_hand_computed() -> None:
 def test_loss_hand_computed() -> None:
     loss = rbo_loss(torch.tensor(12.0), num_tokens=6, kl_sum=torch.tensor(7.0), num_samples=4, kl_weight=0.1)
     assert float(loss) == pytest.approx(2.0 + 0.1 * 7.0 / 4.0)
+
+
+def test_official_terms_hand_computed() -> None:
+    """Two prompt tokens and two of the response, of two words. The policy is (1/2, 1/2) everywhere.
+
+    CE: 2 log 2 over all four tokens. KL(q || p) with q = (1/4, 3/4) at the first position and the last, the one after
+    the end, and q = p between.
+    """
+    policy_SV = torch.zeros(4, 2)
+    away = [0.0, math.log(3.0)]
+    reference_SV = torch.tensor([away, [0.0, 0.0], [0.0, 0.0], away])
+    ce, kl = official_terms(policy_SV, reference_SV, torch.tensor([0, 1, 1, 0]), num_prompt=2)
+    assert ce.item() == pytest.approx(2 * math.log(2.0) / 4)
+    assert kl.item() == pytest.approx(2 * (0.25 * math.log(0.5) + 0.75 * math.log(1.5)) / 4)
+
+
+def test_official_ce_looks_at_the_rows_before_the_response() -> None:
+    policy_SV = torch.tensor([[9.0, 0.0], [0.0, math.log(3.0)], [0.0, 0.0], [7.0, 0.0]])
+    ce, kl = official_terms(policy_SV, policy_SV, torch.tensor([0, 1, 1, 0]), num_prompt=2)
+    assert ce.item() == pytest.approx((math.log(4.0 / 3.0) + math.log(2.0)) / 4)
+    assert kl.item() == pytest.approx(0.0, abs=1e-7)
 
 
 def test_micro_batches_add_up_to_the_global_batch() -> None:
