@@ -10,12 +10,13 @@ ignores: `--show CELL` prints twenty of a cell beside the base model's. `--repor
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks.reproduce.cells import Chain, plan_chains
-from benchmarks.reproduce.plan import BASE, PLAN, Loaded, find_stage, load_plan, unavailable
+from benchmarks.reproduce.cells import Only, plan_chains
+from benchmarks.reproduce.plan import PLAN, Loaded, find_stage, load_plan, unavailable
 from benchmarks.reproduce.report import write_report
 from benchmarks.reproduce.runner import Task, missing_chains, run_all
 from benchmarks.reproduce.show import show_cell
@@ -34,20 +35,23 @@ RESULTS = Path("docs/results")
 def main() -> int:
     """Run a stage, show a cell or write a report. Returns the exit code."""
     configure_logging("benchmarks.reproduce", "WARNING")
+    # So that children end with it, as they do on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _parse()
     if options.show:
         return exit_code(lambda: print(show_cell(options.show, options.state)))
     if options.report:
-        return exit_code(partial(write_report, options.report, load_plan(options.plan).plan, options.judge))
+        plan = load_plan(options.plan).plan
+        return exit_code(partial(write_report, options.report, plan, options.judge, _only(options)))
     return exit_code(partial(_run, options))
 
 
 def _run(options: argparse.Namespace) -> None:
-    loaded = load_plan(options.plan)
+    loaded = load_plan(options.plan, options.base_model)
     stage = find_stage(loaded.plan, options.stage)
     for reason in unavailable(loaded.plan, stage.arms).values():
         print(f"left out: {reason}", file=sys.stderr)
-    chains = chosen(plan_chains(loaded.plan, stage), options)
+    chains = _only(options).of(plan_chains(loaded.plan, stage))
     place = Place(
         options.data, options.state, options.out or RESULTS / f"reproduce-{options.stage}.jsonl", options.models
     )
@@ -61,21 +65,8 @@ def _run(options: argparse.Namespace) -> None:
         raise RolekeeperError(f"{num_failed} of {len(missing)} children failed; their lines in {place.out} say why")
 
 
-def chosen(chains: list[Chain], options: argparse.Namespace) -> list[Chain]:
-    """The chains of the characters, seeds and arms that were named, or all. The base model is always among them."""
-    cells = [
-        Chain(
-            tuple(
-                cell
-                for cell in chain.cells
-                if cell.character in (options.character or [cell.character])
-                and (cell.arm == BASE or cell.seed in (options.seed or [cell.seed]))
-                and cell.arm in ([BASE, *options.arm] if options.arm else [cell.arm])
-            )
-        )
-        for chain in chains
-    ]
-    return [chain for chain in cells if chain.cells]
+def _only(options: argparse.Namespace) -> Only:
+    return Only(*(tuple(named or ()) for named in (options.character, options.seed, options.arm)))
 
 
 def _base_digest(loaded: Loaded, place: Place) -> str:
@@ -94,6 +85,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--state", type=Path, default=Path(".rolekeeper/reproduce"))
     parser.add_argument("--out", type=Path, help="where the lines go, if not to docs/results")
+    parser.add_argument("--base-model", help="alias, if not the plan's")
     parser.add_argument("--models", type=Path, help="allow-list of base models, if not the packaged one")
     parser.add_argument("--workers", type=int, default=2, help="cells at a time, one thread each")
     parser.add_argument("--character", action="append", help="only this one; again for more")

@@ -71,6 +71,26 @@ class Line(BaseModel):
         return (self.cell, self.settings, self.base_digest, self.version)
 
 
+class Only(NamedTuple):
+    """Which cells are meant. What is empty leaves nothing out; the base model belongs to all seeds and arms."""
+
+    characters: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    arms: tuple[str, ...] = ()
+
+    def takes(self, cell: Cell) -> bool:
+        """Whether a cell is meant."""
+        if self.characters and cell.character not in self.characters:
+            return False
+        is_meant = (not self.seeds or cell.seed in self.seeds) and (not self.arms or cell.arm in self.arms)
+        return cell.arm == BASE or is_meant
+
+    def of(self, chains: Iterable[Chain]) -> list[Chain]:
+        """The chains with the cells that are meant, without those that have none."""
+        left = (Chain(tuple(filter(self.takes, chain.cells))) for chain in chains)
+        return [chain for chain in left if chain.cells]
+
+
 class Chain(NamedTuple):
     """Cells of one character and seed that share an adapter: the first trains it, the others take it."""
 

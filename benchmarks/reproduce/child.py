@@ -26,17 +26,19 @@ def main() -> int:
     order = json.loads(sys.argv[1])
     try:
         chain = Chain(tuple(Cell(*each) for each in order["cells"]))
-        run_chain(load_plan(Path(order["plan"])), chain, _place(order["place"]), Keys(*order["keys"]))
+        run_chain(
+            load_plan(Path(order["plan"]), order["base_model"]), chain, _place(order["place"]), Keys(*order["keys"])
+        )
     except RolekeeperError as error:
         print(error.message, file=sys.stderr)
         return 1
     return 0
 
 
-def order_of(plan: Path, chain: Chain, place: Place, keys: Keys) -> str:
+def order_of(plan: Path, base_model: str, chain: Chain, place: Place, keys: Keys) -> str:
     """The argument that makes a child run a chain."""
     paths = {name: None if path is None else str(path) for name, path in place._asdict().items()}
-    return json.dumps({"plan": str(plan), "cells": chain.cells, "place": paths, "keys": keys})
+    return json.dumps({"plan": str(plan), "base_model": base_model, "cells": chain.cells, "place": paths, "keys": keys})
 
 
 def _place(paths: dict[str, Any]) -> Place:

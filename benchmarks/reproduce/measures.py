@@ -57,8 +57,9 @@ def measure(plan: Plan, lines: Mapping[str, Line], judge: str) -> Study:
     Only characters and seeds count where every arm and the base model have one, so that all are paired.
     Raises InvalidInput where there are none.
     """
-    arms = tuple(dict.fromkeys(line.arm for line in lines.values() if line.arm != BASE))
-    pairs = {(line.character, line.seed) for line in lines.values() if line.arm != BASE}
+    found = {line.arm for line in lines.values()}
+    arms = tuple(arm for arm in plan.arms if arm in found)
+    pairs = {(line.character, line.seed) for line in lines.values() if line.arm in arms}
     complete = [pair for pair in pairs if all(_has(lines, pair, arm) for arm in (BASE, *arms))]
     seeds = tuple(sorted({seed for _, seed in complete}))
     characters = tuple(name for name in plan.characters if seeds and all((name, seed) in complete for seed in seeds))
@@ -141,7 +142,8 @@ def _related(outcome: Outcome, base: Outcome, sft: Outcome) -> Outcome:
 
 
 def _average(parts: Sequence[Floats], nothing: Floats) -> Floats:
-    return np.mean(parts, axis=0) if parts else nothing
+    mean: Floats = np.mean(parts, axis=0) if parts else nothing
+    return mean
 
 
 def _has(lines: Mapping[str, Line], pair: tuple[str, int], arm: str) -> bool:

@@ -117,14 +117,35 @@ class Ready(NamedTuple):
     decoding: Decoding
 
 
-def load_plan(path: Path = PLAN) -> Loaded:
-    """Read a plan. Raises InvalidInput, which says what is wrong where."""
+def load_plan(path: Path = PLAN, base_model: str | None = None) -> Loaded:
+    """Read a plan, for its base model or another. Raises InvalidInput, which says what is wrong where.
+
+    With `extends` it names a file beside it, whose tables it changes; the digest is that of both.
+    """
     try:
-        data = path.read_bytes()
-        plan = Plan.model_validate(tomllib.loads(data.decode()))
+        tables, digest = _read(path)
+        plan = Plan.model_validate(tables | ({} if base_model is None else {"base_model": base_model}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise InvalidInput(f"{path}: the plan can't be used: {error}") from error
-    return Loaded(plan, hashlib.sha256(data).hexdigest()[:12])
+    return Loaded(plan, digest)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    data = path.read_bytes()
+    tables = tomllib.loads(data.decode())
+    if "extends" not in tables:
+        return tables, hashlib.sha256(data).hexdigest()[:12]
+    under, digest = _read(path.with_name(tables.pop("extends")))
+    return _merged(under, tables), hashlib.sha256(digest.encode() + data).hexdigest()[:12]
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The tables of one file with those of another put into them, table by table."""
+    merged = dict(under)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(under.get(name), dict)
+        merged[name] = _merged(under[name], value) if both else value
+    return merged
 
 
 def find_stage(plan: Plan, name: str) -> Stage:

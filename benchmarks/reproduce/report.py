@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.reproduce.cells import Line, latest, read_lines
+from benchmarks.reproduce.cells import Cell, Line, Only, latest, read_lines
 from benchmarks.reproduce.figures import bars, plane
 from benchmarks.reproduce.measures import SFT, Study, find, measure, safety_of
 from benchmarks.reproduce.plan import BASE, Plan
@@ -24,12 +24,13 @@ PUBLISHED = "sarft"
 RECOVERED, KEPT, MORE_REFUSALS = 0.90, 0.95, 0.05
 
 
-def write_report(path: Path, plan: Plan, judge: str | None = None) -> None:
+def write_report(path: Path, plan: Plan, judge: str | None = None, only: Only | None = None) -> None:
     """Write the report of a file of lines beside it: NAME.md, NAME-characters.svg and NAME-plane.svg.
 
     Refusals are what `judge` says, or the plan's first one.
     """
-    lines = read_lines(path)
+    meant = only or Only()
+    lines = [line for line in read_lines(path) if meant.takes(Cell(line.character, line.seed, line.arm))]
     study = measure(plan, latest(lines), judge or plan.judges[0])
     beside = {part: path.with_name(f"{path.stem}-{part}.svg") for part in ("characters", "plane")}
     path.with_suffix(".md").write_text("\n".join(_document(plan, study, lines, path.stem)) + "\n", encoding="utf-8")

@@ -52,7 +52,7 @@ class Resampler:
         sums_BCS = np.einsum(axes, weights, np.where(known_CSP, values_CSP, 0.0), optimize=True)
         counts_BCS = np.einsum(axes, weights, known_CSP.astype(float), optimize=True)
         weights_BCS = self._seeds() * (counts_BCS > 0)
-        means_BCS = np.divide(sums_BCS, counts_BCS, out=np.zeros_like(sums_BCS), where=counts_BCS > 0)
+        means_BCS: Floats = np.divide(sums_BCS, counts_BCS, out=np.zeros_like(sums_BCS), where=counts_BCS > 0)
         return _mean(_mean(means_BCS, weights_BCS), self._characters() * (weights_BCS.sum(-1) > 0))
 
     def _characters(self) -> Floats:
@@ -76,19 +76,22 @@ def _mean(values: Floats, weights: Floats) -> Floats:
     """Weighted mean over the last axis; 0 where all weights are."""
     total = weights.sum(-1)
     summed: Floats = (values * weights).sum(-1)
-    return np.divide(summed, total, out=np.zeros_like(summed), where=total > 0)
+    means: Floats = np.divide(summed, total, out=np.zeros_like(summed), where=total > 0)
+    return means
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
     """part / whole, NaN where the whole is nothing."""
-    return np.divide(part, whole, out=np.full_like(part, math.nan), where=np.abs(whole) > 1e-9)
+    shares: Floats = np.divide(part, whole, out=np.full_like(part, math.nan), where=np.abs(whole) > 1e-9)
+    return shares
 
 
 def interval(draws: Floats) -> Interval:
     """The first draw, and between which values 95 % of the others lie. NaN draws say nothing and are left out."""
     known = draws[1:][~np.isnan(draws[1:])]
-    low, high = np.quantile(known, [0.025, 0.975]) if known.size else (math.nan, math.nan)
-    return Interval(float(draws[0]), float(low), float(high))
+    if not known.size:
+        return Interval(float(draws[0]), math.nan, math.nan)
+    return Interval(float(draws[0]), *np.quantile(known, [0.025, 0.975]).tolist())
 
 
 def p_value(draws: Floats) -> float:

@@ -29,11 +29,12 @@ class Task(NamedTuple):
 
 
 class Child(NamedTuple):
-    """A process, its chain, and the file that takes what it says."""
+    """A process, its chain, the file that takes what it says, and how many lines there were before."""
 
     process: subprocess.Popen[bytes]
     chain: Chain
     log: Path
+    num_lines: int
 
 
 def missing_chains(task: Task, chains: Sequence[Chain]) -> list[Chain]:
@@ -78,18 +79,19 @@ def run_all(task: Task, chains: Sequence[Chain], workers: int) -> int:
 def _start(task: Task, chain: Chain) -> Child:
     log = task.place.state / "logs" / f"{'-'.join(chain.cells[0].name.split('/')).replace(' ', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    order = order_of(task.plan_path, chain, task.place, task.keys)
+    order = order_of(task.plan_path, task.loaded.plan.base_model, chain, task.place, task.keys)
     command = [sys.executable, "-m", "benchmarks.reproduce.child", order]
+    num_lines = len(read_lines(task.place.out))
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env=os.environ | ONE_THREAD)
-    return Child(process, chain, log)
+    return Child(process, chain, log, num_lines)
 
 
 def _settle(task: Task, child: Child) -> bool:
     """Write an error line for each cell that a failed child left without one. Returns whether it failed."""
     if child.process.returncode == 0:
         return False
-    written = {line.cell for line in read_lines(task.place.out)[-len(child.chain.cells) :] if line.error is None}
+    written = latest(read_lines(task.place.out)[child.num_lines :])
     reason = (child.log.read_text("utf-8", errors="replace").strip().splitlines() or ["it said nothing"])[-1]
     for cell in child.chain.cells:
         if cell.name not in written:

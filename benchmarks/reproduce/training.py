@@ -35,7 +35,7 @@ class Made(NamedTuple):
     base_model: str
     models_path: Path | None
     state: Path
-    dependencies: tuple[str, str]
+    dependencies: tuple[str, ...]
 
 
 class Scores(NamedTuple):

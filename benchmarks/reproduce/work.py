@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,7 +166,7 @@ def answers_path(state: Path, cell: Cell) -> Path:
     return state / "answers" / character / str(cell.seed) / f"{cell.arm}.json"
 
 
-def _training(trained: Trained) -> Mapping[str, Any]:
+def _training(trained: Trained) -> dict[str, Any]:
     result = trained.result
     return {
         "flagged_share": round(trained.flagged_share, 4),
