@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,14 @@ def distinct(answered: Iterator[Answered]) -> list[Answered]:
     return list(first.values())
 
 
+def without_instruction(profiles: Mapping[str, str]) -> dict[str, str]:
+    """Return the profiles without the words that all of them end with: the product gives its own instruction."""
+    reversed_words = [profile.split()[::-1] for profile in profiles.values()]
+    shared = takewhile(lambda words: len(set(words)) == 1, zip(*reversed_words, strict=False))
+    count = sum(1 for _ in shared) if len(profiles) > 1 else 0
+    return {name: profile.rstrip().rsplit(maxsplit=count)[0] for name, profile in profiles.items()}
+
+
 def _example() -> Iterator[Answered]:
     for line in (EXAMPLE / "dialogues.jsonl").read_text("utf-8").splitlines():
         dialogue = Dialogue.model_validate_json(line)
@@ -72,7 +81,7 @@ def _example() -> Iterator[Answered]:
 
 
 def _role_profile(name: str, data: Path) -> RoleProfile:
-    profiles = read_profiles(data / PROFILES)
+    profiles = without_instruction(read_profiles(data / PROFILES))
     if name not in profiles:
         raise InvalidInput(f"{data / PROFILES} has no profile of {name}")
     return RoleProfile(name=name, profile=profiles[name])

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from benchmarks.reproduce.cells import Cell, Chain, latest, plan_chains, read_lines
-from benchmarks.reproduce.characters import read_cast
+from benchmarks.reproduce.characters import read_cast, without_instruction
 from benchmarks.reproduce.plan import Loaded, Plan
 from benchmarks.reproduce.prompts import suite_items
 from benchmarks.reproduce.runner import Task, missing_chains
@@ -56,6 +56,13 @@ def test_each_question_is_there_once_and_the_split_is_the_plans(place: Place) ->
     assert read_cast(PLAN, "Ada", place.data) == cast
     with pytest.raises(InvalidInput, match="Bo has 0 dialogues"):
         read_cast(PLAN, "Bo", place.data)
+
+
+def test_profiles_lose_the_instruction_that_all_of_them_end_with() -> None:
+    profiles = {"Ada": "You count. Stay in it. ", "Bo": "You mount! Stay in it.", "Cy": "You wait. Stay in it."}
+    assert without_instruction(profiles) == {"Ada": "You count.", "Bo": "You mount!", "Cy": "You wait."}
+    assert without_instruction({"Ada": "You count.", "Bo": "You mount."}) == {"Ada": "You count.", "Bo": "You mount."}
+    assert without_instruction({"Ada": "You count."}) == {"Ada": "You count."}
 
 
 def test_no_prompt_of_the_recipes_half_is_asked(place: Place) -> None:
