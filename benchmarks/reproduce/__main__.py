@@ -43,7 +43,11 @@ def main() -> int:
     if options.report:
         plan = load_plan(options.plan).plan
         return exit_code(partial(write_report, options.report, plan, options.judge, _only(options)))
-    return exit_code(partial(_run, options))
+    try:
+        return exit_code(partial(_run, options))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _run(options: argparse.Namespace) -> None:

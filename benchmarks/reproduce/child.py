@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks.reproduce.cells import Cell, Chain
 from benchmarks.reproduce.plan import load_plan
@@ -41,8 +40,9 @@ def order_of(plan: Path, base_model: str, chain: Chain, place: Place, keys: Keys
     return json.dumps({"plan": str(plan), "base_model": base_model, "cells": chain.cells, "place": paths, "keys": keys})
 
 
-def _place(paths: dict[str, Any]) -> Place:
-    return Place(**{name: None if path is None else Path(path) for name, path in paths.items()})
+def _place(paths: dict[str, str | None]) -> Place:
+    data, state, out, models = (Path(paths[name] or "") for name in Place._fields)
+    return Place(data, state, out, models if paths["models"] else None)
 
 
 if __name__ == "__main__":

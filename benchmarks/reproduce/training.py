@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,7 +109,8 @@ def score(ready: Ready, cast: Cast, models: ResidentModels, made: Made) -> Score
 def write_whole(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
+    # Two children may write the same scores at once.
+    draft = path.with_suffix(f".{os.getpid()}.draft")
     draft.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
     draft.replace(path)
 

@@ -132,18 +132,21 @@ class Workbench:
         verdicts = by_group(groups, found)
         # Two branches decode what neither of them is as likely to say: ROSE has no log-likelihood of its own.
         has_own = decoding.rose_weight is None
-        likelihoods = self._evaluator.log_likelihoods(asked, hyper, adapter) if has_own else None
+        likelihoods = self._log_likelihoods(asked, hyper, adapter) if has_own else None
         self._keep_answers(cell, found)
-        names = [item.id for item in groups[HELD_OUT]]
-        by_dialogue = likelihoods and {
-            context: dict(zip(names, values, strict=True)) for context, values in likelihoods.items()
-        }
         return {
             **measures(verdicts, plan.judges),
-            "log_likelihood": by_dialogue,
+            "log_likelihood": likelihoods,
             "cpu_seconds": {"evaluate": round(time.process_time() - started_at, 1)},
             "made_with": {judge.used.name: judge.used.version for judge in self._evaluator.judges},
         }
+
+    def _log_likelihoods(
+        self, asked: Asked, hyper: AskedHyperparameters, adapter: str | None
+    ) -> dict[str, dict[str, float]]:
+        names = [item.id for item in self._subject.groups[HELD_OUT]]
+        found = self._evaluator.log_likelihoods(asked, hyper, adapter)
+        return {context: dict(zip(names, values, strict=True)) for context, values in found.items()}
 
     def _keep_answers(self, cell: Cell, verdicts: list[Verdict]) -> None:
         items = flat(self._subject.groups)

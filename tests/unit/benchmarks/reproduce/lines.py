@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.reproduce.cells import Cell, Line
 from benchmarks.reproduce.plan import BASE, Plan
@@ -57,7 +57,7 @@ def make_line(cell: Cell, refused: Sequence[int], likelihood: float | None) -> L
     )
 
 
-def make_lines(arms: dict[str, tuple[Sequence[int], float | None]]) -> dict[str, Line]:
+def make_lines(arms: Mapping[str, tuple[Sequence[int], float | None]]) -> dict[str, Line]:
     """The same values for both characters and seeds; `base` has one line a character."""
     cells = [
         Cell(name, seed, arm) for name in ("Ada", "Bo") for arm in arms for seed in ((0,) if arm == BASE else (1, 2))

@@ -87,7 +87,7 @@ def test_a_chain_leaves_whole_lines_and_is_not_run_again(place: Place) -> None:
     assert set(sft.refused[JUDGE]) == {"harmful_plain", "harmful_role", "lookalike", "held_out"}
     assert sft.log_likelihood is not None
     assert half.log_likelihood is not None
-    assert sft.log_likelihood["plain"] != lines["Ada/0/base"].log_likelihood
+    assert sft.log_likelihood != lines["Ada/0/base"].log_likelihood
     assert (sft.anchored_share, sft.training["num_steps"]) == (0, 3)
     assert sft.adapter_sha256 not in (None, half.adapter_sha256)
     assert "Question" in show_cell("Ada/1/sft", place.state)
