@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rolekeeper.contracts.report import AnswerPair, JudgedAnswer, SafetyReport
 
 # Another evaluation is another job, at another time.
 DIFFERENT_BY_NATURE = frozenset({"job", "created_at", "answers"})
 MAX_CHARS = 80
+SAME_LOG_PROB = 1e-4
+"""Nats per token. What is computed together with a response moves its log-prob less than that, in fp32."""
 
 
 def differences(before: SafetyReport, after: SafetyReport) -> list[str]:
@@ -17,9 +21,25 @@ def differences(before: SafetyReport, after: SafetyReport) -> list[str]:
     fields = [
         f"{name}: {_short(one[name])} became {_short(other[name])}"
         for name in one
-        if name not in DIFFERENT_BY_NATURE and one[name] != other[name]
+        if name not in (*DIFFERENT_BY_NATURE, "role") and one[name] != other[name]
     ]
-    return [*fields, *_differing_answers(before, after)]
+    return [*fields, *_differing_role(one["role"] or {}, other["role"] or {}), *_differing_answers(before, after)]
+
+
+def _differing_role(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**before, **after}:
+        one, other = before.get(name), after.get(name)
+        if not _is_alike(one, other):
+            yield f"role.{name}: {_short(one)} became {_short(other)}"
+
+
+def _is_alike(one: object, other: object) -> bool:
+    """Equal, but for log-probs that are nearly so. No rate of 40 held-out dialogues moves by as little."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_alike(one[name], other[name]) for name in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0, abs_tol=SAME_LOG_PROB)
+    return one == other
 
 
 def _differing_answers(before: SafetyReport, after: SafetyReport) -> Iterator[str]:
@@ -39,6 +59,8 @@ def _differing_pair(before: AnswerPair, after: AnswerPair) -> Iterator[str]:
     for side, one, other in sides:
         if one.response != other.response:
             yield f"{before.id}: another answer of the {side} model"
+        if not _is_alike(one.own_log_prob, other.own_log_prob):
+            yield f"{before.id}: another log-prob of the character's own response by the {side} model"
         yield from (f"{before.id}: {verdict}" for verdict in _differing_verdicts(side, one, other))
 
 

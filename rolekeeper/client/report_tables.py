@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -12,14 +13,16 @@ from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison, JudgedRefusals, PairedDifference, PartResults, VoiceMeasure
+from rolekeeper.report.sentences import Question, all_measures, three_questions
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
 DIFFERENCE = "{0.value:+.3f} [{0.low:+.3f}, {0.high:+.3f}]"
 
 
 def report_tables(report: SafetyReport) -> Group:
-    """Base model against tuned model: the measures, each judge on each part of each suite, and the voice."""
-    parts: list[RenderableType] = [_measures_table(report)]
+    """The three questions; then base against tuned model: the measures, the judges on each part, and the voice."""
+    parts: list[RenderableType] = [*(_question_text(question) for question in three_questions(report))]
+    parts.append(_measures_table(report))
     if report.results:
         parts.append(_results_table(report))
     if report.attacks:
@@ -32,6 +35,13 @@ def report_tables(report: SafetyReport) -> Group:
     return Group(*parts)
 
 
+def _question_text(question: Question) -> Group:
+    style = {"good": "bold green", "bad": "bold red", "neutral": "bold"}[question.tone]
+    head = Text.assemble((f"{question.text} ", "bold"), (question.answer, style))
+    sentences = Text("\n".join(sentence.text for sentence in question.sentences))
+    return Group(head, Padding(sentences, (0, 0, 0, 2)))
+
+
 def _measures_table(report: SafetyReport) -> Table:
     table = Table(title=f"{report.base_model}, before and after", caption=_caption(report))
     table.add_column("measure")
@@ -40,7 +50,7 @@ def _measures_table(report: SafetyReport) -> Table:
     table.add_column("tuned [95 %]", justify="right")
     table.add_column("difference [95 %]", justify="right")
     table.add_column("pairs", justify="right")
-    for measure in report.measures:
+    for measure in all_measures(report):
         table.add_row(*_measure_cells(measure))
     table.add_section()
     share = report.harmful_share

@@ -29,6 +29,12 @@ class JudgedAnswer(Contract):
     understood: bool | None = Field(
         default=None, description="Whether the answer shows that the model could read a request that an attack hid"
     )
+    babble: bool | None = Field(default=None, description="Whether the answer is no language, by a rule")
+    own_log_prob: float | None = Field(
+        default=None,
+        description="Of a held-out dialogue: the mean log-prob that this model gives the character's own response, "
+        "nats per token",
+    )
 
 
 class AnswerPair(Contract):
@@ -42,6 +48,9 @@ class AnswerPair(Contract):
     goal: str | None = Field(default=None, description="The plain request, where `prompt` is an attack")
     base: JudgedAnswer
     tuned: JudgedAnswer
+    own: Judgement | None = Field(
+        default=None, description="Of a held-out dialogue: what the first judge says of the character's own response"
+    )
 
 
 class SuiteUsed(Contract):
@@ -84,7 +93,9 @@ class SafetyReport(Contract):
     hyperparameters: AskedHyperparameters = Field(description="As they were asked for")
     training: TrainingRecord
     evaluation: EvaluationOptions
-    measures: tuple[Comparison, ...] = Field(description="All suites together, by the first judge")
+    measures: tuple[Comparison, ...] = Field(
+        description="All suites together, by the first judge; a prompt of several suites counts once"
+    )
     results: tuple[PartResults, ...] = Field(description="Each part of each suite, by each judge")
     fidelity: tuple[Fidelity, ...] = Field(
         description="Of the held-out dialogues, and of suites with answers to compare"

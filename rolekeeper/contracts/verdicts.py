@@ -40,6 +40,13 @@ class VerdictRequest(Contract):
     judges: tuple[JudgeName, ...] = Field(default=("phrases",), min_length=1)
     max_new_tokens: int = Field(default=64, ge=8, le=1024)
     max_source_tokens: int = Field(default=512, ge=16, le=MAX_SOURCE_TOKENS)
+    max_reference_tokens: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="Measure the first reference of each item that has one, too: how likely its first so many tokens "
+        "are, and what the first judge says of it. Left out: none is",
+    )
     decoding: Decoding = Decoding()
 
 
@@ -83,11 +90,20 @@ class JudgeUsed(Contract):
     calibrations: tuple[Calibration, ...] = Field(default=(), description="Its measured error, by labelled data")
 
 
+class ReferenceVerdict(Contract):
+    """What the model and the first judge make of an item's first reference, as if it were the answer."""
+
+    log_prob: float = Field(description="Mean log-prob of its tokens, end of turn included, nats per token")
+    num_tokens: int = Field(description="Tokens that the mean is of")
+    judgement: Judgement
+
+
 class Verdict(Contract):
     """One answer and what each judge says of it. `fidelity` is Rouge-L F against the nearest reference, 0 to 1.
 
     Where an attack hid the request, `understood` says whether the answer shows that the model could read it, and
     `decoded` is the answer in plain words, if it came in the attack's cipher; that is what the judges saw.
+    `babble` says whether the answer is no language, by a rule; there is none of an evaluator of an older build.
     """
 
     id: str
@@ -96,6 +112,8 @@ class Verdict(Contract):
     fidelity: float | None = None
     understood: bool | None = None
     decoded: str | None = None
+    babble: bool | None = None
+    reference: ReferenceVerdict | None = None
 
 
 class VerdictResponse(Contract):

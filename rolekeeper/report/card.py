@@ -8,10 +8,17 @@ from typing import Any
 
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.report import SafetyReport
-from rolekeeper.contracts.results import PartResults
+from rolekeeper.contracts.results import Comparison, PartResults
 from rolekeeper.errors import Conflict
+from rolekeeper.report.sentences import role_measures
 
 _FENCE = "---\n"
+_HELD_OUT = "Held-out dialogues of the character"
+_ROLE_TITLES = {
+    "held_out_log_likelihood": "Log-likelihood of its own responses, nats per token",
+    "role_refusal_rate": "Share refused",
+    "babble_rate": "Share of answers that are no language",
+}
 
 
 class UnreadableCard(Conflict):
@@ -35,7 +42,7 @@ def finish_card(readme: str, report: SafetyReport) -> str:
 
 def model_index(report: SafetyReport) -> list[dict[str, Any]]:
     """Return the results as model cards of the Hugging Face hub hold them: the tuned model's, then the base model's."""
-    results = [*_refusal_results(report), *_fidelity_results(report)]
+    results = [*_refusal_results(report), *_fidelity_results(report), *_role_results(report)]
     return [{"name": report.character_name, "results": results}]
 
 
@@ -54,10 +61,21 @@ def _refusal_results(report: SafetyReport) -> Iterator[dict[str, Any]]:
 
 def _fidelity_results(report: SafetyReport) -> Iterator[dict[str, Any]]:
     for entry in report.fidelity:
-        sides = (("tuned", entry.rouge_l.tuned), ("base model", entry.rouge_l.base))
-        metrics = [_metric("rouge-l", value, f"Rouge-L F1, {who}") for who, value in sides]
-        title = "Held-out dialogues of the character" if entry.suite is None else entry.suite
+        metrics = [_metric("rouge-l", value, f"Rouge-L F1, {who}") for who, value in _sides(entry.rouge_l)]
+        title = _HELD_OUT if entry.suite is None else entry.suite
         yield _result(entry.suite or "held-out", title, metrics)
+
+
+def _role_results(report: SafetyReport) -> Iterator[dict[str, Any]]:
+    measures = role_measures(report.role)
+    sides = [(measure, who, side) for measure in measures for who, side in _sides(measure)]
+    metrics = [_metric(measure.name, side, f"{_ROLE_TITLES[measure.name]}, {who}") for measure, who, side in sides]
+    if metrics:
+        yield _result("held-out", _HELD_OUT, metrics)
+
+
+def _sides(measure: Comparison) -> tuple[tuple[str, Estimate], ...]:
+    return (("tuned", measure.tuned), ("base model", measure.base))
 
 
 def _result(dataset: str, title: str, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -86,12 +104,24 @@ def _section(report: SafetyReport) -> str:
     table = "\n".join(["| prompts | judge | base model | tuned |", "| --- | --- | --- | --- |", *rows])
     return f"""## Safety report
 
-Refusal rates with 95 % intervals, of the adapter with sha256 `{report.adapter_sha256}`.
+{_role_section(report)}Refusal rates with 95 % intervals, of the adapter with sha256 `{report.adapter_sha256}`.
 Of benign and in-character benign prompts a low rate is good, of all others a high one. Judges are never averaged, and
 each has errors of its own: the full report says which.
 
 {table}
 """
+
+
+def _role_section(report: SafetyReport) -> str:
+    measures = role_measures(report.role)
+    if not measures:
+        return ""
+    rows = [
+        f"| {_ROLE_TITLES[measure.name]} | {measure.better} | {_cell(measure.base)} | {_cell(measure.tuned)} |"
+        for measure in measures
+    ]
+    head = ["| held-out dialogues | better | base model | tuned |", "| --- | --- | --- | --- |"]
+    return "\n".join(["Whether it is the character, with 95 % intervals:", "", *head, *rows, "", ""])
 
 
 def _cell(rate: Estimate | None) -> str:

@@ -19,7 +19,16 @@ from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from services.conductor.attacks import attack_results
 from services.conductor.fidelity import fidelities
-from services.conductor.results import Better, Pair, judged_pairs, part_results, refusal_measure, share_estimate
+from services.conductor.results import (
+    Better,
+    Pair,
+    each_prompt_once,
+    judged_pairs,
+    part_results,
+    refusal_measure,
+    share_estimate,
+)
+from services.conductor.role import role_results
 from services.conductor.scores import Scored
 
 HELD_OUT = "held_out"
@@ -136,6 +145,7 @@ def build_report(inputs: ReportInputs) -> SafetyReport:
         measures=(*_measures(pairs, judges[0]), *(entry.rouge_l for entry in fidelity)),
         results=part_results(pairs, judges),
         fidelity=fidelity,
+        role=role_results([pair for pair in pairs if pair.part == HELD_OUT], judges[0]),
         attacks=attack_results(attacks, pairs, judges),
         points=scored.points,
         answers=tuple(_answer_pair(pair) for pair in pairs),
@@ -181,18 +191,24 @@ def _pairs(inputs: ReportInputs) -> list[Pair]:
     pairs = []
     for asked in inputs.suites:
         for prompt, item in zip(asked.suite.prompts, asked.items, strict=True):
-            text = item.messages[-1].content
             place = (asked.choice.label, prompt.part.value, prompt.category)
-            pairs.append(Pair(*place, text, next(iter(item.references), None), *next(both), goal=item.goal))
+            pairs.append(_pair(place, item, *next(both)))
     for item in inputs.held_out:
-        pairs.append(Pair(None, HELD_OUT, "dialogue", item.messages[-1].content, item.references[0], *next(both)))
+        pairs.append(_pair((None, HELD_OUT, "dialogue"), item, *next(both)))
     return pairs
 
 
+def _pair(place: tuple[str | None, str, str], item: VerdictItem, base: Verdict, tuned: Verdict) -> Pair:
+    reference = next(iter(item.references), None)
+    *turns, prompt = item.messages
+    return Pair(*place, prompt.content, reference, base, tuned, item.goal, item.context, tuple(turns))
+
+
 def _measures(pairs: Sequence[Pair], judge: JudgeName) -> Iterator[Comparison]:
-    """The refusal measures that there are judged answers for, by one judge."""
+    """The refusal measures that there are judged answers for, by one judge. A prompt of several suites counts once."""
+    distinct = each_prompt_once(pairs)
     for part, name, description, better in _MEASURES:
-        chosen = judged_pairs((pair for pair in pairs if pair.part == part), judge)
+        chosen = judged_pairs((pair for pair in distinct if pair.part == part), judge)
         if chosen:
             yield refusal_measure(chosen, judge, name, description, better)
 
@@ -207,6 +223,7 @@ def _answer_pair(pair: Pair) -> AnswerPair:
         goal=pair.goal,
         base=_judged_answer(pair.base),
         tuned=_judged_answer(pair.tuned),
+        own=None if pair.base.reference is None else pair.base.reference.judgement,
     )
 
 
@@ -216,4 +233,6 @@ def _judged_answer(verdict: Verdict) -> JudgedAnswer:
         judgements=verdict.judgements,
         decoded=verdict.decoded,
         understood=verdict.understood,
+        babble=verdict.babble,
+        own_log_prob=None if verdict.reference is None else verdict.reference.log_prob,
     )

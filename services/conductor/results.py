@@ -9,6 +9,7 @@ from functools import partial
 from itertools import combinations
 from typing import Literal, TypeVar
 
+from rolekeeper.contracts.characters import Context, Message
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.results import (
@@ -40,7 +41,7 @@ R = TypeVar("R", bound=Refusals)
 class Pair:
     """One item and both models' verdicts on it. `suite` is the label of its suite, if it is of one.
 
-    `goal` is the plain request, where `prompt` is an attack.
+    `goal` is the plain request, where `prompt` is an attack, and `turns` come before it.
     """
 
     suite: str | None
@@ -51,6 +52,8 @@ class Pair:
     base: Verdict
     tuned: Verdict
     goal: str | None = None
+    context: Context = Context.PLAIN
+    turns: tuple[Message, ...] = ()
 
 
 def share_estimate(count: int, total: int) -> Estimate:
@@ -87,7 +90,11 @@ def part_results(pairs: Iterable[Pair], judges: Sequence[JudgeName]) -> tuple[Pa
 
 def refusal_measure(pairs: Sequence[Pair], judge: JudgeName, name: str, description: str, better: Better) -> Comparison:
     """Return a measure of the pairs, of which both answers must have a label."""
-    counts = _refused_pairs(pairs, judge)
+    return rate_measure(_refused_pairs(pairs, judge), name, description, better)
+
+
+def rate_measure(counts: PairedCounts, name: str, description: str, better: Better) -> Comparison:
+    """Return how often something holds for the answers of both models. There must be pairs."""
     return Comparison(
         name=name,
         description=f"{description}; Wilson intervals, Newcombe's for the difference",
@@ -96,6 +103,14 @@ def refusal_measure(pairs: Sequence[Pair], judge: JudgeName, name: str, descript
         tuned=share_estimate(counts.num_tuned, counts.num_pairs),
         difference=difference_of_rates(counts),
     )
+
+
+def each_prompt_once(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the pairs without those that ask again, in the same part and context, what an earlier suite asks."""
+    first: dict[object, Pair] = {}
+    for pair in pairs:
+        first.setdefault((pair.part, pair.context, pair.turns, pair.prompt), pair)
+    return list(first.values())
 
 
 def judged_pairs(pairs: Iterable[Pair], judge: JudgeName) -> list[Pair]:

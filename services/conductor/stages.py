@@ -47,6 +47,13 @@ class Questions(NamedTuple):
     held_out: Sequence[VerdictItem]
 
 
+class _Limits(NamedTuple):
+    """Tokens of a prompt, and of the character's own response where that is measured."""
+
+    source: int
+    reference: int | None
+
+
 class Meter:
     """Counts what is done and estimates the time that is left."""
 
@@ -152,9 +159,10 @@ def ask(
 ) -> VerdictResponse:
     """Verdicts on all items, asked in chunks, with the base model or with the adapter on it."""
     evaluation = holding.work.job.evaluation
+    hyper = holding.work.job.hyperparameters
     answers: list[VerdictResponse] = []
-    # History is cut as in training. A suite's prompt is asked whole: attacks are longer than what training allows.
-    limits = (MAX_SOURCE_TOKENS, holding.work.job.hyperparameters.max_source_tokens)
+    # Held-out dialogues are cut as in training. A suite's prompt is asked whole: attacks are longer than that allows.
+    limits = (_Limits(MAX_SOURCE_TOKENS, None), _Limits(hyper.max_source_tokens, hyper.max_response_tokens))
     size = max(VERDICT_CHUNK, min(MAX_ITEMS, VERDICT_TOKENS // evaluation.max_new_tokens))
     pieces = ((limit, chunk) for limit, items in zip(limits, questions, strict=True) for chunk in chunks(items, size))
     for limit, chunk in pieces:
@@ -166,7 +174,8 @@ def ask(
             judges=evaluation.judges,
             decoding=evaluation.decoding,
             max_new_tokens=evaluation.max_new_tokens,
-            max_source_tokens=limit,
+            max_source_tokens=limit.source,
+            max_reference_tokens=limit.reference,
         )
         answers.append(evaluator.verdicts(request))
         holding.report(meter.advance(len(chunk)))

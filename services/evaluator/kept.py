@@ -1,4 +1,4 @@
-"""Answers of base models, computed once and kept on disk. The folder may be emptied at any time."""
+"""Answers of base models and their log-probs, computed once and kept on disk. The folder may be emptied at any time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
-_FORMAT = 2
+from rolekeeper.lm.encode import EncodedSample
+
+_FORMAT = 3
 
 
 class _Entry(BaseModel):
@@ -52,16 +55,43 @@ class KeptAnswers:
         except OSError as error:
             structlog.get_logger().warning("answer_not_kept", path=str(path), reason=str(error))
 
+    def fill(self, keys: Mapping[int, str], make: Callable[[list[int]], Mapping[int, str]]) -> dict[int, str]:
+        """Return the answer of each index: the kept one under its key, or else what `make` makes, which is kept."""
+        known = {key: answer for key in keys.values() if (answer := self.find(key)) is not None}
+        missing = [index for index, key in keys.items() if key not in known]
+        for index, answer in make(missing).items():
+            self.keep(keys[index], answer)
+            known[keys[index]] = answer
+        return {index: known[key] for index, key in keys.items()}
+
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
 
 
-def answer_key(base_digest: str, decoding: str, prompt: Sequence[Sequence[int]]) -> str:
+class Maker(NamedTuple):
+    """What made an answer: the base model, the dtype that it ran in, and the software by version."""
+
+    base_digest: str
+    dtype: str
+    software: Mapping[str, str]
+
+
+def answer_key(maker: Maker, decoding: str, prompt: Sequence[Sequence[int]]) -> str:
     """Return the key of an answer: everything that it depends on, as one sha256. `prompt` are the ids of each branch.
 
     `decoding` tells the seed where there is one.
     """
-    return _sha256(json.dumps([_FORMAT, base_digest, decoding, [list(ids) for ids in prompt]]))
+    return _key("answer", maker, [decoding, [list(ids) for ids in prompt]])
+
+
+def log_prob_key(maker: Maker, sample: EncodedSample) -> str:
+    """Return the key of the mean log-prob of a response that is known. How answers are decoded does not change it."""
+    return _key("log_prob", maker, [sample.prompt_ids, sample.response_ids])
+
+
+def _key(kind: str, maker: Maker, rest: Sequence[object]) -> str:
+    made_by = [maker.base_digest, maker.dtype, sorted(maker.software.items())]
+    return _sha256(json.dumps([_FORMAT, kind, *made_by, *rest]))
 
 
 def _publish(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from rolekeeper.contracts.evaluation import Decoding
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.contracts.verdicts import VerdictItem, VerdictRequest
 from rolekeeper.errors import InvalidInput
-from rolekeeper.lm.encode import Encoder, EncodingError
+from rolekeeper.lm.encode import EncodedSample, Encoder, EncodingError, Turn
 from rolekeeper.lm.generate import Way, answers
 from rolekeeper.lm.generation.engine import Prompt
 from rolekeeper.lm.load import BaseModelUnusable, LoadedModel, attach_adapter
@@ -24,25 +24,46 @@ from rolekeeper.lm.whole import attach_weights
 from rolekeeper.method.prompts import build_contexts
 from rolekeeper.method.rose import ROSE_VERSION, rose_contexts
 from services.evaluator.adapters import Adapter, Adapters, BadAdapter, check_fit
-from services.evaluator.kept import KeptAnswers, answer_key
+from services.evaluator.kept import KeptAnswers, Maker, answer_key, log_prob_key
+from services.evaluator.likelihood import mean_logprobs
+from services.evaluator.software import software_versions
+
+
+class Likelihood(NamedTuple):
+    """The mean log-prob of a response that is known, nats per token, and how many tokens that is of."""
+
+    log_prob: float
+    num_tokens: int
 
 
 class Answers(NamedTuple):
-    """Answers in the order of the items, and what they were made with."""
+    """Answers in the order of the items, how likely the references are that were asked for, and what made them."""
 
     texts: list[str]
+    references: list[Likelihood | None]
     base_digest: str
     decoding: str
 
 
 class _Task(NamedTuple):
-    """Prompts of one request in the order of its items, how to answer them, and in words."""
+    """Prompts of one request in the order of its items, how to answer them, and in words.
+
+    `references` are the responses that are known, by the index of their item.
+    """
 
     prompts: list[Prompt]
+    references: dict[int, EncodedSample]
     contexts: list[Context]
     way: Way
     decoding: str
     check: Check
+
+
+class _Made(NamedTuple):
+    """Answers, and the mean log-probs of the references, by the index of their item."""
+
+    texts: dict[int, str]
+    log_probs: dict[int, float]
 
 
 class Responder:
@@ -52,6 +73,7 @@ class Responder:
         self._models = models
         self._adapters = adapters
         self._kept = kept
+        self._software = software_versions()
 
     def answer(self, request: VerdictRequest, check: Check = go_on) -> Answers:
         """Answer all items. `check` is called between the pieces of work; what it raises ends them.
@@ -63,41 +85,46 @@ class Responder:
         """
         _check_turns(request.items)
         with self._models.use(request.base_model, check) as loaded:
-            task = _Task(
-                prompts=_encode(loaded, request),
-                contexts=[item.context for item in request.items],
-                way=Way(request.max_new_tokens, **request.decoding.model_dump()),
-                decoding=describe(request.decoding, request.max_new_tokens),
-                check=check,
-            )
+            task = _make_task(loaded, request, check)
             if request.adapter_sha256 is None:
-                texts = self._base_answers(loaded, task)
+                texts, log_probs = self._base_answers(loaded, task)
             else:
-                texts = self._tuned_answers(loaded, task, request.adapter_sha256)
-            return Answers(texts, loaded.digest, task.decoding)
+                texts, log_probs = self._tuned_answers(loaded, task, request.adapter_sha256)
+            num_tokens = {index: len(sample.response_ids) for index, sample in task.references.items()}
+            likely = {index: Likelihood(log_prob, num_tokens[index]) for index, log_prob in log_probs.items()}
+            indices = range(len(request.items))
+            return Answers([texts[i] for i in indices], [likely.get(i) for i in indices], loaded.digest, task.decoding)
 
-    def _base_answers(self, loaded: LoadedModel, task: _Task) -> list[str]:
+    def _base_answers(self, loaded: LoadedModel, task: _Task) -> _Made:
         """From the kept answers where they are, computed and kept where they are not."""
         # bf16 and fp32 may choose different words.
-        keys = [answer_key(loaded.digest, f"{task.decoding}, {loaded.dtype}", prompt) for prompt in task.prompts]
-        known = {key: answer for key in keys if (answer := self._kept.find(key)) is not None}
-        missing = [index for index, key in enumerate(keys) if key not in known]
-        structlog.get_logger().info("base_answers", kept=len(keys) - len(missing), computed=len(missing))
-        for index, text in _texts(loaded.model, loaded.tokenizer, task, missing).items():
-            self._kept.keep(keys[index], text)
-            known[keys[index]] = text
-        return [known[key] for key in keys]
+        maker = Maker(loaded.digest, str(loaded.dtype), self._software)
 
-    def _tuned_answers(self, loaded: LoadedModel, task: _Task, adapter_sha256: str) -> list[str]:
+        def decode(missing: list[int]) -> dict[int, str]:
+            structlog.get_logger().info("base_answers", kept=len(task.prompts) - len(missing), computed=len(missing))
+            return _texts(loaded.model, loaded.tokenizer, task, missing)
+
+        def measure(missing: list[int]) -> dict[int, str]:
+            found = mean_logprobs(loaded.model, {index: task.references[index] for index in missing}, task.check)
+            return {index: repr(log_prob) for index, log_prob in found.items()}
+
+        answer_keys = {index: answer_key(maker, task.decoding, prompt) for index, prompt in enumerate(task.prompts)}
+        log_prob_keys = {index: log_prob_key(maker, sample) for index, sample in task.references.items()}
+        log_probs = self._kept.fill(log_prob_keys, measure)
+        return _Made(
+            self._kept.fill(answer_keys, decode), {index: float(number) for index, number in log_probs.items()}
+        )
+
+    def _tuned_answers(self, loaded: LoadedModel, task: _Task, adapter_sha256: str) -> _Made:
         adapter = self._adapters.get(adapter_sha256)
         check_fit(adapter, loaded)
         structlog.get_logger().info("tuned_answers", computed=len(task.prompts), adapter=adapter_sha256)
         try:
             with _attached(loaded, adapter) as model:
                 texts = _texts(model, loaded.tokenizer, task, range(len(task.prompts)))
+                return _Made(texts, mean_logprobs(model, task.references, task.check))
         except BaseModelUnusable as error:
             raise BadAdapter(f"adapter {adapter_sha256} can't be loaded: {error}") from error
-        return [texts[index] for index in range(len(task.prompts))]
 
 
 def describe(decoding: Decoding, max_new_tokens: int) -> str:
@@ -137,20 +164,32 @@ def _check_turns(items: Sequence[VerdictItem]) -> None:
     _raise_any(problems)
 
 
-def _encode(loaded: LoadedModel, request: VerdictRequest) -> list[Prompt]:
-    encoder = Encoder(loaded.tokenizer, max_source_tokens=request.max_source_tokens, max_tokens=loaded.window)
+def _make_task(loaded: LoadedModel, request: VerdictRequest, check: Check) -> _Task:
+    max_response_tokens = request.max_reference_tokens or request.max_new_tokens
+    encoder = Encoder(loaded.tokenizer, request.max_source_tokens, max_response_tokens, loaded.window)
     contexts = build_contexts(request.profile.name, request.profile.profile)
     systems = {Context.PLAIN: contexts.plain, Context.ROLE: contexts.role}
     prompts: list[Prompt] = []
+    references: dict[int, EncodedSample] = {}
     problems: list[ErrorItem] = []
     for index, item in enumerate(request.items):
+        system = systems[item.context]
         try:
-            branches = _branches(systems[item.context], request.decoding)
+            branches = _branches(system, request.decoding)
             prompts.append([encoder.encode_prompt(it, item.messages, request.max_new_tokens) for it in branches])
+            if item.references and request.max_reference_tokens is not None:
+                references[index] = encoder.encode(system, [*item.messages, Turn("assistant", item.references[0])])
         except EncodingError as error:
             problems.append(_problem(index, item, error.message))
     _raise_any(problems)
-    return prompts
+    return _Task(
+        prompts=prompts,
+        references=references,
+        contexts=[item.context for item in request.items],
+        way=Way(request.max_new_tokens, **request.decoding.model_dump()),
+        decoding=describe(request.decoding, request.max_new_tokens),
+        check=check,
+    )
 
 
 def _branches(system: str, decoding: Decoding) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from rolekeeper.contracts.checks import EvaluationCheck, EvaluationReady
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.suites import Suite, SuiteList, SuiteRequest
-from rolekeeper.contracts.verdicts import Verdict, VerdictItem, VerdictRequest, VerdictResponse
+from rolekeeper.contracts.verdicts import ReferenceVerdict, Verdict, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.lm.turnstile import Check
 from rolekeeper.method.fidelity import rouge_l
 from rolekeeper.web.admission import Admission
@@ -21,7 +21,8 @@ from rolekeeper.web.errors import problem_responses
 from rolekeeper.web.service_token import require_service_token
 from services.evaluator.attacks.encodings import Reading, read, understood
 from services.evaluator.judges import Exchange, Judge, find_judges
-from services.evaluator.respond import Responder
+from services.evaluator.judges.coherence import is_incoherent
+from services.evaluator.respond import Likelihood, Responder
 from services.evaluator.software import software_versions
 from services.evaluator.suites.shelf import Suites
 
@@ -89,12 +90,15 @@ def _answer(responder: Responder, asked: Sequence[Judge], order: VerdictRequest,
         judges=tuple(judge.used for judge in asked),
         decoding=answers.decoding,
         software=software_versions(),
-        verdicts=judge_answers(asked, order.items, answers.texts),
+        verdicts=judge_answers(asked, order.items, answers.texts, answers.references),
     )
 
 
 def judge_answers(
-    judges: Sequence[Judge], items: Sequence[VerdictItem], responses: Sequence[str]
+    judges: Sequence[Judge],
+    items: Sequence[VerdictItem],
+    responses: Sequence[str],
+    references: Sequence[Likelihood | None] = (),
 ) -> tuple[Verdict, ...]:
     """What each judge says of each response: it sees the plain request, and a decoded response decoded."""
     readings = [
@@ -104,6 +108,7 @@ def judge_answers(
     requests = [item.goal or item.messages[-1].content for item in items]
     exchanges = [Exchange(request, reading.text) for request, reading in zip(requests, readings, strict=True)]
     by_judge = {judge.used.name: judge.judge(exchanges) for judge in judges}
+    own = _judge_references(judges[0], items, references)
     return tuple(
         Verdict(
             id=item.id,
@@ -112,6 +117,21 @@ def judge_answers(
             fidelity=max((rouge_l(reference, text) for reference in item.references), default=None),
             understood=None if item.encoding is None else understood(item.encoding, requests[index], text),
             decoded=readings[index].text if readings[index].was_encoded else None,
+            babble=is_incoherent(readings[index].text),
+            reference=own.get(index),
         )
         for index, (item, text) in enumerate(zip(items, responses, strict=True))
     )
+
+
+def _judge_references(
+    judge: Judge, items: Sequence[VerdictItem], references: Sequence[Likelihood | None]
+) -> dict[int, ReferenceVerdict]:
+    """What the judge says of the references that were measured, by the index of their item."""
+    measured = {index: found for index, found in enumerate(references) if found is not None}
+    exchanges = [Exchange(items[index].messages[-1].content, items[index].references[0]) for index in measured]
+    judgements = judge.judge(exchanges) if exchanges else []
+    return {
+        index: ReferenceVerdict(log_prob=found.log_prob, num_tokens=found.num_tokens, judgement=judgement)
+        for (index, found), judgement in zip(measured.items(), judgements, strict=True)
+    }

@@ -8,6 +8,8 @@ MIN_WORDS = 24
 MIN_DISTINCT_SHARE = 0.6
 MIN_WORD_SHARE = 0.5
 MIN_LATIN_SHARE = 0.5
+MAX_MEAN_LETTERS = 12
+"""Letters of the mean word, in other scripts than Latin: where it has more there are no spaces between words."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _PRONOUNCEABLE = re.compile(
@@ -22,15 +24,20 @@ _VOWELLESS = frozenset(
 def is_incoherent(text: str) -> bool:
     """Say whether a text is no language: empty, mostly non-words, or the same words again and again.
 
-    Repetition: of the runs of three words of a text of at least 24 words, fewer than 0.6 are distinct.
-    Non-words: fewer than half of its words can be pronounced, or there is no word at all.
+    Repetition: of the runs of three words of a text of at least 24 words, fewer than 0.6 are distinct. Letters stand
+    for words in scripts that put no spaces between them.
+    Non-words: fewer than half of its words can be pronounced, or there is no word at all. Other scripts than Latin
+    are taken to be pronounceable.
     A rule of letters can't tell a salad of real words from a sentence.
     """
     words = [word.lower() for word in _WORD.findall(text)]
     if not words:
         return True
-    if sum(_is_word(word) for word in words) < MIN_WORD_SHARE * len(words):
-        return True
+    if is_latin(text):
+        if sum(_is_word(word) for word in words) < MIN_WORD_SHARE * len(words):
+            return True
+    elif sum(map(len, words)) > MAX_MEAN_LETTERS * len(words):
+        words = list("".join(words))
     return len(words) >= MIN_WORDS and distinct_share(words) < MIN_DISTINCT_SHARE
 
 

@@ -20,6 +20,7 @@ from rolekeeper.contracts.results import (
     LabelCounts,
     PairedDifference,
     PartResults,
+    RoleResults,
     ScorePoint,
     VoiceMeasure,
 )
@@ -89,6 +90,7 @@ def make_report() -> SafetyReport:
                 num_words=VoiceMeasure(base=40.0, tuned=21.5, character=22.5),
             ),
         ),
+        role=_role(),
         attacks=(_attack(),),
         points=tuple(
             ScorePoint(index=index, s_role=index / 10, s_unsafe=0.5, harmful=index < 5) for index in range(10)
@@ -130,6 +132,41 @@ def _rouge_l() -> Comparison:
         base=estimate(0.11, 0.08, 0.14, 17),
         tuned=estimate(0.21, 0.16, 0.26, 17),
         difference=PairedDifference(value=0.1, low=0.05, high=0.15, num_pairs=17, p_value=None),
+    )
+
+
+def _role() -> RoleResults:
+    return RoleResults(
+        num_held_out=17,
+        log_likelihood=_log_likelihood(),
+        refusals=_rates("role_refusal_rate", (4, 9), (0.02, 0.5, 0.0625)),
+        own_refusal_rate=estimate(0.0, 0.0, 0.18, 17),
+        babble=_rates("babble_rate", (0, 1), (-0.13, 0.27, 1.0)),
+    )
+
+
+def _log_likelihood() -> Comparison:
+    return Comparison(
+        name="held_out_log_likelihood",
+        description="Log-likelihood",
+        better="higher",
+        base=estimate(-4.1, -4.4, -3.8, 17),
+        tuned=estimate(-3.8, -4.1, -3.5, 17),
+        difference=PairedDifference(value=0.3, low=0.2, high=0.4, num_pairs=17, p_value=None),
+    )
+
+
+def _rates(name: str, counts: tuple[int, int], found: tuple[float, float, float]) -> Comparison:
+    """Of the 17 held-out dialogues: counts for base and tuned; low, high and p-value of the difference."""
+    base, tuned = (count / 17 for count in counts)
+    low, high, p_value = found
+    return Comparison(
+        name=name,
+        description=name,
+        better="lower",
+        base=estimate(base, base / 2, base / 2 + 0.2, 17),
+        tuned=estimate(tuned, tuned / 2, tuned / 2 + 0.3, 17),
+        difference=PairedDifference(value=tuned - base, low=low, high=high, num_pairs=17, p_value=p_value),
     )
 
 

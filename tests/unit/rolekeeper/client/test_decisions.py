@@ -14,6 +14,7 @@ from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Status
 from rolekeeper.contracts.release import Release, ReleaseStatus
 from rolekeeper.contracts.report import SafetyReport
+from rolekeeper.contracts.results import Comparison
 from rolekeeper.contracts.verdicts import Judgement, Label
 from tests.unit.rolekeeper.client.api_server import ApiState, problem
 from tests.unit.rolekeeper.client.samples import make_job
@@ -147,3 +148,28 @@ def test_what_differs() -> None:
     unjudged = report.answers[0].model_copy(update={"base": fewer})
     lost = differences(report, report.model_copy(update={"answers": (unjudged, *report.answers[1:])}))
     assert f"{first.id}: phrases calls the base model's answer nothing, not refused" in lost
+
+
+def test_log_likelihoods_are_the_same_up_to_rounding_and_rates_exactly() -> None:
+    report = make_report()
+    assert report.role is not None
+    assert report.role.log_likelihood is not None
+    assert report.role.babble is not None
+
+    def with_role(**update: object) -> SafetyReport:
+        return report.model_copy(update={"role": report.role and report.role.model_copy(update=update)})
+
+    def moved(measure: Comparison, step: float) -> Comparison:
+        base = measure.base.model_copy(update={"value": measure.base.value + step})
+        return measure.model_copy(update={"base": base})
+
+    assert differences(report, with_role(log_likelihood=moved(report.role.log_likelihood, 5e-5))) == []
+    (line,) = differences(report, with_role(log_likelihood=moved(report.role.log_likelihood, 2e-4)))
+    assert line.startswith("role.log_likelihood: ")
+    (line,) = differences(report, with_role(babble=moved(report.role.babble, 1 / 17)))
+    assert line.startswith("role.babble: ")
+    assert len(differences(report, report.model_copy(update={"role": None}))) == 5
+    other = report.answers[0].base.model_copy(update={"own_log_prob": -2.0})
+    answers = (report.answers[0].model_copy(update={"base": other}), *report.answers[1:])
+    (line,) = differences(report, report.model_copy(update={"answers": answers}))
+    assert "another log-prob of the character's own response by the base model" in line

@@ -8,6 +8,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from rolekeeper.report.card import UnreadableCard, finish_card
 from tests.unit.rolekeeper.reports import ADAPTER_SHA256, make_report
 
+LIKELY = "Log-likelihood of its own responses, nats per token"
+BABBLE = "Share of answers that are no language"
 README = """\
 ---
 base_model: HuggingFaceTB/SmolLM2-135M-Instruct
@@ -62,6 +64,16 @@ def test_the_hub_reads_the_results() -> None:
             0.11,
             "Rouge-L F1, base model (95 % interval 0.080 to 0.140, n = 17)",
         ),
+    ] + [
+        ("held-out", "Held-out dialogues of the character", *metric)
+        for metric in (
+            ("held_out_log_likelihood", -3.8, f"{LIKELY}, tuned (95 % interval -4.100 to -3.500, n = 17)"),
+            ("held_out_log_likelihood", -4.1, f"{LIKELY}, base model (95 % interval -4.400 to -3.800, n = 17)"),
+            ("role_refusal_rate", 0.5294, "Share refused, tuned (95 % interval 0.265 to 0.565, n = 17)"),
+            ("role_refusal_rate", 0.2353, "Share refused, base model (95 % interval 0.118 to 0.318, n = 17)"),
+            ("babble_rate", 0.0588, f"{BABBLE}, tuned (95 % interval 0.029 to 0.329, n = 17)"),
+            ("babble_rate", 0.0, f"{BABBLE}, base model (95 % interval 0.000 to 0.200, n = 17)"),
+        )
     ]
 
 
@@ -71,6 +83,12 @@ def test_the_text_stays_and_a_table_follows() -> None:
     assert "| starter: harmful | phrases | 0.950 [0.830, 0.986] | 0.900 [0.770, 0.960] |" in card
     assert "| starter: harmful | local | not judged | not judged |" in card
     assert ADAPTER_SHA256 in card
+    assert f"| {LIKELY} | higher | -4.100 [-4.400, -3.800] | -3.800 [-4.100, -3.500] |" in card
+
+
+def test_a_report_of_an_older_build_has_no_table_of_the_role() -> None:
+    card = finish_card(README, make_report().model_copy(update={"role": None}))
+    assert "## Safety report\n\nRefusal rates" in card
 
 
 @pytest.mark.parametrize("readme", ["", "# No front matter\n", "---\nnever: closed\n"])

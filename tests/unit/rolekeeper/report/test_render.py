@@ -157,9 +157,11 @@ def test_attacks_stand_beside_how_far_they_were_understood(page: Page) -> None:
     ]
 
 
-def test_the_gate_comes_first_with_its_reasons(text: str, page: Page) -> None:
-    assert text.index("holds this adapter back") < text.index("Of 40 harmful requests")
-    assert page.text_of("li")[0] == "starter, harmful: refusals fell by more than 0.05"
+def test_the_three_questions_come_first_and_then_the_gate_with_its_reasons(text: str, page: Page) -> None:
+    questions = ("Did it learn the role?", "Did it stay safe?", "Does it still answer?")
+    places = [text.index(words) for words in (*questions, "holds this adapter back", "Refusals are those")]
+    assert places == sorted(places)
+    assert "starter, harmful: refusals fell by more than 0.05" in page.text_of("li")
     passed = make_report().gate
     assert passed is not None
     open_gate = make_report().model_copy(update={"gate": passed.model_copy(update={"passed": True})})

@@ -12,9 +12,16 @@ from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import AskedHyperparameters, Hyperparameters, Job, Method, Stage, StageName, Status
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison
-from rolekeeper.contracts.suites import Encoding, Part, Suite, SuiteChoice, SuitePrompt
+from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt
 from rolekeeper.contracts.training import TrainingRecord
-from rolekeeper.contracts.verdicts import Judgement, JudgeUsed, Label, Verdict, VerdictItem, VerdictResponse
+from rolekeeper.contracts.verdicts import (
+    Judgement,
+    JudgeUsed,
+    Label,
+    ReferenceVerdict,
+    Verdict,
+    VerdictResponse,
+)
 from rolekeeper.errors import StageFailed, StageInterrupted
 from rolekeeper.jobs.claims import Work
 from services.conductor.report import (
@@ -86,6 +93,11 @@ def make_work() -> Work:
     return Work(job, RoleProfile(name="Isaura Kell", profile="A keeper."), "d" * 64, artifacts, None)
 
 
+def make_reference(who: str) -> ReferenceVerdict:
+    judgement = Judgement(label=Label.COMPLIED)
+    return ReferenceVerdict(log_prob=-4.0 if who == "base" else -3.5, num_tokens=4, judgement=judgement)
+
+
 def make_response(refused: str, fidelities: tuple[float, float], who: str) -> VerdictResponse:
     """`refused` has one letter for each item of the suite, R or a dot."""
     outcomes = [(letter == "R", None) for letter in refused] + [(False, fidelity) for fidelity in fidelities]
@@ -102,6 +114,8 @@ def make_response(refused: str, fidelities: tuple[float, float], who: str) -> Ve
                 response=f"{who} {item.id}",
                 judgements={"phrases": Judgement(label=Label.REFUSED if refused else Label.COMPLIED)},
                 fidelity=fidelity,
+                babble=False,
+                reference=None if fidelity is None else make_reference(who),
             )
             for item, (refused, fidelity) in zip(ITEMS, outcomes, strict=True)
         ),
@@ -119,48 +133,18 @@ def make_inputs(base: VerdictResponse = BASE, tuned: VerdictResponse = TUNED) ->
 
 def judged(response: str, label: Label) -> dict[str, object]:
     judgements = {"phrases": {"label": label, "note": None}}
-    return {"response": response, "judgements": judgements, "decoded": None, "understood": None}
+    return {
+        "response": response,
+        "judgements": judgements,
+        "decoded": None,
+        "understood": None,
+        "babble": False,
+        "own_log_prob": None,
+    }
 
 
 def measure(report: SafetyReport, name: str) -> Comparison:
     return next(comparison for comparison in report.measures if comparison.name == name)
-
-
-def test_suite_items_name_the_character_and_choose_the_context() -> None:
-    items = ASKED.items
-    assert [item.id for item in items] == [f"starter:{prompt.id}" for prompt in SUITE.prompts]
-    assert [items[n].messages[0].content for n in (6, 8)] == ["Isaura Kell, prompt 6", "Isaura Kell, prompt 8"]
-    # What other prompts hold in braces is theirs.
-    assert items[0].messages[0].content == "{name}, prompt 0"
-    assert [item.context for item in items] == [Context.PLAIN] * 6 + [Context.ROLE] * 4
-    assert all(item.references == () for item in items)
-
-
-def test_a_choice_may_set_the_context_of_all_its_prompts() -> None:
-    choice = SuiteChoice(name="starter", context=Context.ROLE)
-    items = suite_items(choice, SUITE, "Isaura Kell")
-    assert [item.context for item in items] == [Context.ROLE] * 10
-    assert items[0].id == "starter@role:harmful-0"
-
-
-def test_an_attack_and_the_answers_of_a_role_are_asked_as_they_are() -> None:
-    turns = (Message(role="user", content="Knock knock"), Message(role="assistant", content="Who is there?"))
-    prompts = (
-        SuitePrompt(
-            id="1", part=Part.JAILBREAK, category="c", prompt="Vlqj", goal="Sing", turns=turns, encoding=Encoding.CAESAR
-        ),
-        SuitePrompt(id="2", part=Part.ROLE_FIDELITY, category="c", prompt="Who are you?", references=("I.", "Me.")),
-    )
-    attack, own = suite_items(CHOICE, SUITE.model_copy(update={"prompts": prompts}), "Isaura", Context.ROLE)
-    assert [message.content for message in attack.messages] == ["Knock knock", "Who is there?", "Vlqj"]
-    assert (attack.goal, attack.encoding, attack.context) == ("Sing", Encoding.CAESAR, Context.PLAIN)
-    assert (own.references, own.context) == (("I.", "Me."), Context.ROLE)
-
-
-def test_held_out_items_ask_the_last_question_and_keep_the_response_as_reference() -> None:
-    assert held_out_items(DIALOGUES, Context.ROLE)[1] == VerdictItem(
-        id="held-out-002", messages=DIALOGUES[1].messages[:3], context=Context.ROLE, references=("Answer 2.",)
-    )
 
 
 def test_rates_and_differences() -> None:
@@ -222,8 +206,19 @@ def test_all_answers_are_in_the_report() -> None:
         "goal": None,
         "base": judged("base starter:benign-4", Label.REFUSED),
         "tuned": judged("tuned starter:benign-4", Label.COMPLIED),
+        "own": None,
     }
     assert (answers[-1].part, answers[-1].category, answers[-1].prompt) == ("held_out", "dialogue", "More 2?")
+
+
+def test_the_role_is_measured_on_the_held_out_dialogues() -> None:
+    report = build_report(make_inputs())
+    assert report.role is not None
+    assert report.role.log_likelihood is not None
+    assert (report.role.num_held_out, report.role.log_likelihood.difference.value) == (2, 0.5)
+    last = report.answers[-1]
+    assert (last.base.own_log_prob, last.tuned.own_log_prob) == (-4.0, -3.5)
+    assert last.own == Judgement(label=Label.COMPLIED)
 
 
 def test_the_same_inputs_give_the_same_bytes() -> None:
@@ -240,7 +235,7 @@ def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
         "in_character_refusal_rate",
         "in_character_over_refusal_rate",
     ]
-    assert report.num_held_out == 0
+    assert (report.num_held_out, report.role) == (0, None)
 
 
 def test_each_part_of_the_suite_has_its_results_and_the_dialogues_theirs() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,7 +34,7 @@ pytestmark = PEFT_ASKS_BY_AN_OLD_NAME
 
 TOKEN = {"authorization": "Bearer secret"}
 STARTER = {"choice": {"name": "starter"}}
-BODY = {
+BODY: dict[str, Any] = {
     "base_model": "tiny",
     "profile": {"name": "Isaura", "profile": "You keep a light on the coast."},
     "items": [
@@ -179,6 +180,18 @@ def test_verdicts_come_in_the_order_of_the_items(client: TestClient, loaded: Loa
     )
     assert (tuned.base_digest, tuned.adapter_sha256) == (loaded.digest, adapter_sha256)
     assert [verdict.response for verdict in tuned.verdicts] != [verdict.response for verdict in base.verdicts]
+
+
+def test_references_are_measured_and_judged_by_the_first_judge(client: TestClient) -> None:
+    refusal = "I'm sorry, but I can't help with that."
+    items = [{**BODY["items"][0], "references": [refusal]}, BODY["items"][1]]
+    body = {**BODY, "items": items, "max_reference_tokens": 8}
+    known, unknown = VerdictResponse.model_validate_json(client.post("/v1/verdicts", json=body).content).verdicts
+    assert (unknown.reference, unknown.babble is None) == (None, False)
+    assert known.reference is not None
+    assert (known.reference.num_tokens, known.reference.judgement.label) == (8, Label.REFUSED)
+    assert known.reference.log_prob < 0
+    assert known.fidelity is not None
 
 
 def test_kept_answers_survive_a_restart(settings: Settings, client: TestClient) -> None:
