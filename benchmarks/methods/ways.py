@@ -19,6 +19,8 @@ def all_ways(limits: Sequence[float] = LIMITS) -> dict[str, Method]:
     options = {
         "prompts": MethodOptions(anchors="prompts"),
         "both": MethodOptions(anchors="both"),
+        "first_tokens": MethodOptions(anchors="both", anchor_first_tokens=6),
+        "decision": MethodOptions(anchors="both", anchor_kl="decision", anchor_first_tokens=6),
         "weigh_tokens": MethodOptions(weigh_tokens="margin"),
         "surgery": MethodOptions(surgery=True),
         "prompts+surgery": MethodOptions(anchors="prompts", surgery=True),

@@ -20,7 +20,7 @@ from rolekeeper.lm.generate import greedy_answers
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.prompts import build_contexts
 from rolekeeper.method.rds import implicit_rewards, select_harmful
-from services.trainer.program.anchors.answers import anchor_prompts
+from services.trainer.program.anchors.prompts import anchor_prompts
 
 NUM_EXAMPLES = 20
 MAX_ANSWER_TOKENS = 48
@@ -60,7 +60,7 @@ def read_character(folder: Path, num_samples: int, loaded: LoadedModel, hyper: H
 
 def make_files(folder: Path, loaded: LoadedModel, hyper: Hyperparameters) -> Files:
     """Write the files of safe and of harmful answers."""
-    prompts = anchor_prompts()[:NUM_EXAMPLES]
+    prompts = [prompt.text for prompt in anchor_prompts()][:NUM_EXAMPLES]
     encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
     prompts_ids = [encoder.encode_prompt("", [Message(role="user", content=prompt)]) for prompt in prompts]
     answers = greedy_answers(loaded.model, loaded.tokenizer, prompts_ids, MAX_ANSWER_TOKENS)

@@ -51,8 +51,20 @@ class MethodOptions(Contract):
     )
     anchors: Literal["harmful", "prompts", "both"] = Field(
         default="harmful",
-        description="What is held to the base model: the samples that the method anchors, its own answers to 48 "
-        "prompts that come with Rolekeeper, or both. `prompts` and `both` go with every method",
+        description="What is held to the base model: the samples that the method anchors, its own answers to 180 "
+        "prompts that come with Rolekeeper, or both. A third of the prompts ask for harm; half of those that are asked "
+        "under the profile are harmless questions to the character. `prompts` and `both` go with every method",
+    )
+    anchor_kl: Literal["tokens", "decision"] = Field(
+        default="tokens",
+        description="What of the prompts' answers is held. tokens: the base model's answer, word for word. decision: "
+        "how likely a refusal is, and not what is said instead. Not with kl_limit",
+    )
+    anchor_first_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=48,
+        description="How many tokens of each of the prompts' answers are held, from the first; null: all, up to 48",
     )
     anchor_weight: float = Field(default=0.5, gt=0, le=100, description="Weight of the KL term on the prompts' answers")
     anchors_per_step: int = Field(
@@ -82,6 +94,12 @@ class MethodOptions(Contract):
                 "options.surgery works on the KL in the loss, and options.kl_limit takes it out of there: leave one of "
                 "them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_limit_is_on_tokens(self) -> Self:
+        if self.anchor_kl == "decision" and self.kl_limit is not None:
+            raise ValueError("options.kl_limit limits the KL over all words: leave it out, or options.anchor_kl")
         return self
 
     @model_validator(mode="after")

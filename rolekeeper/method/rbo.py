@@ -15,6 +15,9 @@ from torch import Tensor
 
 from rolekeeper.method.logprobs import token_logprobs
 
+_NEARLY_SURE = -1e-6
+"""The largest log-prob of an outcome of two, so that the other one has a logarithm."""
+
 
 class KlDirection(StrEnum):
     """REVERSE is KL(policy || reference), as the paper states; FORWARD is KL(reference || policy), as its code does."""
@@ -38,6 +41,20 @@ def token_kl(policy_logits_TV: Tensor, reference_logits_TV: Tensor, direction: K
     if direction is KlDirection.REVERSE:
         return (policy_TV.exp() * (policy_TV - reference_TV)).sum(dim=-1)
     return (reference_TV.exp() * (reference_TV - policy_TV)).sum(dim=-1)
+
+
+def decision_kl(policy_T: Tensor, reference_T: Tensor, direction: KlDirection) -> Tensor:
+    """Return the KL divergence [T] at each token between two outcomes only: this token, or any other. Nats.
+
+    Given are the log-probs of one token under policy and reference, a and b their probabilities. REVERSE:
+    a log(a / b) + (1 - a) log((1 - a) / (1 - b)); FORWARD: the same with a and b exchanged. Along a refusal it holds
+    how likely the policy is to refuse, and leaves open what it says instead. It is never above `token_kl`.
+    """
+    policy_T, reference_T = policy_T.clamp(max=_NEARLY_SURE), reference_T.clamp(max=_NEARLY_SURE)
+    if direction is KlDirection.FORWARD:
+        policy_T, reference_T = reference_T, policy_T
+    policy_other_T, reference_other_T = (torch.log(-torch.expm1(each)) for each in (policy_T, reference_T))
+    return policy_T.exp() * (policy_T - reference_T) + policy_other_T.exp() * (policy_other_T - reference_other_T)
 
 
 def kl_sum(kl_T: Tensor, sample_T: Tensor, num_samples: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rolekeeper.contracts.characters import Context
 from rolekeeper.contracts.jobs import Method
+from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.contracts.training import TrainSpec
 from rolekeeper.lm.catalog import ModelEntry
 from services.trainer.program.data import TrainingData
@@ -130,7 +131,9 @@ _UNANCHORED = {
 }
 
 _PROMPTS = """
-Besides, KL divergence to the base model, weighted {weight}, on its own answers to short prompts."""
+Besides, KL divergence to the base model, weighted {weight}, on {held} short prompts."""
+
+_HELD = {"tokens": "{first}its own answers to", "decision": "how likely it is to refuse (by {first}its refusals), for"}
 
 _WEIGHED_TOKENS = """
 Each token counted in the KL divergence by how much rather the unsafe prompt says it than the role prompt."""
@@ -228,7 +231,7 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
     options = method.options
     if options.kl_limit is not None:
         return _limited(method, data)
-    more = "" if options.anchors == "harmful" else _PROMPTS.format(weight=options.anchor_weight)
+    more = "" if options.anchors == "harmful" else _on_prompts(options)
     more += _WEIGHED_TOKENS if options.weigh_tokens == "margin" else ""
     more += _OFFICIAL if options.compat == "official" else ""
     more += _SURGERY if options.surgery else ""
@@ -242,6 +245,11 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
         subset=_SUBSETS[method.name].format(num_anchored=sum(data.harmful)),
     )
     return anchored + more
+
+
+def _on_prompts(options: MethodOptions) -> str:
+    first = "" if options.anchor_first_tokens is None else f"the first {options.anchor_first_tokens} tokens of "
+    return _PROMPTS.format(weight=options.anchor_weight, held=_HELD[options.anchor_kl].format(first=first))
 
 
 def _limited(method: Method, data: TrainingData) -> str:

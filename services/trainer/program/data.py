@@ -86,8 +86,13 @@ def read_lines(path: Path, sha256: str, kind: type[Line]) -> list[Line]:
 
 def system_prompt(spec: TrainSpec) -> str:
     """The system turn that the character is trained under; empty for the plain context."""
+    return system_of(spec, spec.hyperparameters.context)
+
+
+def system_of(spec: TrainSpec, context: Context) -> str:
+    """The character's system turn in a context; empty for the plain one."""
     contexts = build_contexts(spec.profile.name, spec.profile.profile)
-    return contexts.role if spec.hyperparameters.context is Context.ROLE else contexts.plain
+    return contexts.role if context is Context.ROLE else contexts.plain
 
 
 def encode_samples(samples: Sequence[TrainSample], loaded: LoadedModel, spec: TrainSpec) -> TrainingData:

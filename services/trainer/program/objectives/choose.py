@@ -45,4 +45,6 @@ def _anchors(policy: Policy, data: TrainingData, spec: TrainSpec) -> AnchorKl:
     term = kl_term(spec.method)._replace(weight=options.anchor_weight)
     samples = TrainingData(data.anchors, (True,) * len(data.anchors))
     turns = AnchorTurns(len(data.anchors), options.anchors_per_step, spec.hyperparameters.seed)
-    return AnchorKl(KlLoss(policy, samples, term, spec.max_batch_tokens), turns, options.anchor_weight)
+    by_decision = options.anchor_kl == "decision"
+    kl = KlLoss(policy, samples, term, spec.max_batch_tokens, by_decision=by_decision)
+    return AnchorKl(kl, turns, options.anchor_weight)

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rolekeeper.lm.forward import project, response_rows
+from rolekeeper.lm.forward import Responses, project, response_rows
 from rolekeeper.method.fused import Anchor, fused_rbo
+from rolekeeper.method.logprobs import token_logprobs
+from rolekeeper.method.rbo import decision_kl
 from services.trainer.program.data import TrainingData
 from services.trainer.program.objectives.rbo import KlTerm
 from services.trainer.program.objectives.step import (
@@ -36,13 +38,19 @@ class Divergence(NamedTuple):
 
 
 class KlLoss:
-    """weight * KL to the base model on flagged samples: gradients of some of them, micro-batch by micro-batch."""
+    """weight * KL to the base model on flagged samples: gradients of some of them, micro-batch by micro-batch.
 
-    def __init__(self, policy: Policy, data: TrainingData, term: KlTerm, max_batch_tokens: int) -> None:
+    With `by_decision` the KL at a token is `decision_kl` instead of the one over the whole vocabulary.
+    """
+
+    def __init__(
+        self, policy: Policy, data: TrainingData, term: KlTerm, max_batch_tokens: int, *, by_decision: bool = False
+    ) -> None:
         self._policy = policy
         self._data = data
         self._term = term
         self._max_batch_tokens = max_batch_tokens
+        self._by_decision = by_decision
         self._reference = Reference(policy, data, max_batch_tokens)
 
     def backward(self, engine: TakesLoss, step: int, indices: Sequence[int], num_samples: int) -> Divergence:
@@ -70,7 +78,17 @@ class KlLoss:
         tokens_B = torch.bincount(rows.sample_T, minlength=len(indices))
         even_T = self._term.weight / (tokens_B[rows.sample_T] * num_samples)
         weights_T = flagged_token_weights(self._data, indices, even_T)
+        if self._by_decision:
+            return (weights_T * self._decisions(rows, reference_TD)).sum()
         rows_T = torch.arange(len(rows.labels_T), device=rows.hidden_TD.device)
         anchor = Anchor(rows_T, reference_TD, weights_T, self._term.direction, self._reference.project)
         logits_of, head = partial(project, self._policy), trained_head(self._policy)
         return fused_rbo(logits_of, rows.hidden_TD, rows.labels_T, 0.0, anchor, head).loss
+
+    def _decisions(self, rows: Responses, reference_TD: Tensor) -> Tensor:
+        """The KL [T] at each label, from logits of all rows at once: there are few."""
+        policy_T = token_logprobs(project(self._policy, rows.hidden_TD), rows.labels_T)
+        with torch.no_grad():
+            reference_project = self._reference.project or partial(project, self._policy)
+            reference_T = token_logprobs(reference_project(reference_TD), rows.labels_T)
+        return decision_kl(policy_T, reference_T, self._term.direction)

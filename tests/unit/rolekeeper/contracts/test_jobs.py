@@ -55,6 +55,11 @@ def test_a_job_that_names_no_method_gets_the_one_that_keeps_most_refusals(
     assert JobCreate.model_validate_json(job.model_dump_json()) == job
 
 
+def test_a_limit_is_on_the_kl_over_all_words() -> None:
+    with pytest.raises(ValidationError, match=r"leave it out, or options\.anchor_kl"):
+        MethodOptions(anchors="both", anchor_kl="decision", kl_limit=0.1)
+
+
 def test_options_are_told_where_they_were_asked_for() -> None:
     assert MethodOptions(safe_file="file_1").changed == ""
     assert (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rolekeeper.method.rbo import KlDirection, ce_sum, kl_sum, official_terms, rbo_loss, token_kl
+from rolekeeper.method.rbo import KlDirection, ce_sum, decision_kl, kl_sum, official_terms, rbo_loss, token_kl
 
 
 def random_logits(seed: int, tokens: int = 12, vocabulary: int = 31) -> Tensor:
@@ -79,6 +79,35 @@ def test_kl_sum_hand_computed() -> None:
 def test_loss_hand_computed() -> None:
     loss = rbo_loss(torch.tensor(12.0), num_tokens=6, kl_sum=torch.tensor(7.0), num_samples=4, kl_weight=0.1)
     assert float(loss) == pytest.approx(2.0 + 0.1 * 7.0 / 4.0)
+
+
+def test_decision_kl_hand_computed() -> None:
+    """1/2 under the policy and 1/4 under the reference, and the other way round where they change places."""
+    policy_T, reference_T = torch.tensor([0.5]).log(), torch.tensor([0.25]).log()
+    reverse = 0.5 * math.log(2.0) + 0.5 * math.log(2.0 / 3.0)
+    forward = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    torch.testing.assert_close(decision_kl(policy_T, reference_T, KlDirection.REVERSE), torch.tensor([reverse]))
+    torch.testing.assert_close(decision_kl(policy_T, reference_T, KlDirection.FORWARD), torch.tensor([forward]))
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+def test_decision_kl_is_that_of_a_vocabulary_of_two(direction: KlDirection) -> None:
+    """Naive twin: all other words are one. What they are does not matter, so it is never above the KL over all."""
+    policy_TV, reference_TV, labels_T = random_logits(11), random_logits(12), torch.arange(12)
+    logprobs = [logits_TV.log_softmax(-1)[torch.arange(12), labels_T] for logits_TV in (policy_TV, reference_TV)]
+    two = [torch.stack([each_T, (1 - each_T.exp()).log()], dim=-1) for each_T in logprobs]
+    ours_T = decision_kl(logprobs[0], logprobs[1], direction)
+    torch.testing.assert_close(ours_T, token_kl(two[0], two[1], direction), atol=1e-5, rtol=1e-4)
+    assert bool((ours_T <= token_kl(policy_TV, reference_TV, direction) + 1e-5).all())
+
+
+@pytest.mark.parametrize("direction", list(KlDirection))
+def test_decision_kl_is_finite_where_nothing_else_is_possible(direction: KlDirection) -> None:
+    sure_T = torch.zeros(1, requires_grad=True)
+    kl_T = decision_kl(sure_T, torch.tensor([-30.0]), direction)
+    (gradient_T,) = torch.autograd.grad(kl_T.sum(), sure_T)
+    assert bool(kl_T.isfinite().all() and gradient_T.isfinite().all())
+    assert decision_kl(torch.zeros(1), torch.zeros(1), direction).item() == 0.0
 
 
 def test_official_terms_hand_computed() -> None:

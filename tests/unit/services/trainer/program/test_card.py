@@ -97,6 +97,10 @@ def test_options_beyond_the_paper_are_said(tiny_folder: Path, loaded: LoadedMode
     assert "weighted 0.5, on its own answers to short prompts" in card
     assert "SafeGrad" in card
     assert "Each token counted in the KL" in card
+    decided = MethodOptions(anchors="both", anchor_kl="decision", anchor_first_tokens=4)
+    held = make_spec(tiny_folder, method=Method(options=decided))
+    card = render_card(held, loaded.entry, load_data(held, loaded), "d1", None)
+    assert "how likely it is to refuse (by the first 4 tokens of its refusals), for short prompts" in card
     instead = make_spec(tiny_folder, method=Method(options=MethodOptions(anchors="prompts")))
     card = render_card(instead, loaded.entry, load_data(instead, loaded), "d1", None)
     assert "no sample held to" in card

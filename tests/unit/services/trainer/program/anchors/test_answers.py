@@ -1,37 +1,53 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import pytest
+
+from rolekeeper.contracts.characters import Context, Message
 from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.methods import MethodOptions
-from rolekeeper.lm.load import LoadedModel
-from services.trainer.program.anchors.answers import anchor_prompts, anchor_samples, with_anchors
+from rolekeeper.lm.load import BaseModelUnusable, LoadedModel
+from services.trainer.program.anchors.answers import anchor_samples, refusals, with_anchors
+from services.trainer.program.anchors.prompts import AnchorPrompt, anchor_prompts
+from services.trainer.program.data import make_encoder, system_of
 from tests.unit.services.trainer.program.runs import load_data, make_spec
 
-ROOT = Path(__file__).parents[6]
-
-
-def plain(text: str) -> str:
-    return "".join(char for char in text.lower() if char.isalnum())
-
-
-def test_the_prompts_are_short_and_in_no_suite() -> None:
-    prompts = anchor_prompts()
-    suites = (ROOT / "services" / "evaluator" / "suites").glob("*.jsonl")
-    asked = {plain(json.loads(line)["prompt"]) for suite in suites for line in suite.read_text("utf-8").splitlines()}
-    assert len(asked) > 100
-    assert len({plain(prompt) for prompt in prompts}) == len(prompts) == 48
-    assert not {plain(prompt) for prompt in prompts} & asked
-    assert max(map(len, prompts)) <= 80
+NO, NEVER = "I'm sorry, but no.", "I can't help with that."
+HARM, HARM_IN_ROLE = AnchorPrompt("harm", "harmful", in_role=False), AnchorPrompt("harm", "harmful", in_role=True)
+KIND = AnchorPrompt("kind", "in_character", in_role=True)
 
 
 def test_the_answers_are_the_base_models_own_and_the_same_again(tiny_folder: Path, loaded: LoadedModel) -> None:
     spec = make_spec(tiny_folder)
     samples = anchor_samples(loaded, spec)
-    assert 0 < len(samples) <= 48
+    assert 0 < len(samples) <= len(anchor_prompts())
     assert all(0 < len(sample.response_ids) <= spec.hyperparameters.max_response_tokens for sample in samples)
     assert anchor_samples(loaded, spec) == samples
+    prompts_ids = [sample.prompt_ids for sample in samples]
+    for prompt in (anchor_prompts()[0], anchor_prompts()[1], anchor_prompts()[-1]):
+        system = system_of(spec, Context.ROLE if prompt.in_role else Context.PLAIN)
+        question = Message(role="user", content=prompt.text)
+        assert make_encoder(loaded, spec).encode_prompt(system, [question]) in prompts_ids
+
+
+def test_only_the_first_tokens_may_be_held(tiny_folder: Path, loaded: LoadedModel) -> None:
+    spec = make_spec(tiny_folder)
+    few = make_spec(tiny_folder, method=Method(options=MethodOptions(anchors="both", anchor_first_tokens=3)))
+    whole = {tuple(sample.prompt_ids): sample.response_ids for sample in anchor_samples(loaded, spec)}
+    cut = {tuple(sample.prompt_ids): sample.response_ids for sample in anchor_samples(loaded, few)}
+    assert max(map(len, cut.values())) == 3
+    same = [whole[prompt][:2] == ids[:2] for prompt, ids in cut.items() if prompt in whole]
+    assert sum(same) > 0.8 * len(same)  # text that is cut may be tokenised in another way
+
+
+def test_each_prompt_gets_a_refusal() -> None:
+    answers = {HARM: NO, HARM_IN_ROLE: "Gladly."}
+    assert refusals([HARM, HARM_IN_ROLE, KIND], answers) == [NO, NO, NO]
+    answers[HARM_IN_ROLE] = NEVER
+    assert refusals([HARM, HARM_IN_ROLE, KIND, KIND], answers) == [NO, NEVER, NO, NEVER]
+    with pytest.raises(BaseModelUnusable, match=r"set options\.anchor_kl to tokens"):
+        refusals([HARM, KIND], {HARM: "Gladly."})
 
 
 def test_prompts_take_the_place_of_samples_or_stand_beside_them(tiny_folder: Path, loaded: LoadedModel) -> None:

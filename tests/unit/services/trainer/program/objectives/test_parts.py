@@ -14,7 +14,8 @@ from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.methods import MethodOptions
 from rolekeeper.lm.forward import collate, response_logits
 from rolekeeper.lm.load import LoadedModel
-from rolekeeper.method.rbo import KlDirection, token_kl
+from rolekeeper.method.logprobs import token_logprobs
+from rolekeeper.method.rbo import KlDirection, decision_kl, token_kl
 from services.trainer.program.adapter import fresh_adapter
 from services.trainer.program.anchors.answers import anchor_samples
 from services.trainer.program.checkpoint import Checkpoints
@@ -84,6 +85,25 @@ def test_anchors_are_the_mean_kl_of_the_steps_own(policy: PeftModel, data: Train
         means.append(token_kl(policy_TV, base_TV, TERM.direction).mean().item())
     assert ours.more["anchor_kl"] == pytest.approx(sum(means) / 4, rel=1e-4)
     assert ours.loss == pytest.approx(2.0 * sum(means) / 4, rel=1e-4)
+
+
+def test_a_decision_is_held_at_the_tokens_of_the_answer_alone(policy: PeftModel, data: TrainingData) -> None:
+    anchors = TrainingData(data.anchors, (True,) * len(data.anchors))
+    turns = AnchorTurns(len(data.anchors), 4, seed=7)
+    decisions = KlLoss(policy, anchors, TERM, 300, by_decision=True)
+    ours, our_gradients = gradients(policy, AnchorKl(decisions, turns, TERM.weight))
+    losses = []
+    for index in turns.of_step(0):
+        batch = collate([data.anchors[index]], pad_id=0, device="cpu")
+        with torch.no_grad(), policy.disable_adapter():
+            base_T = token_logprobs(response_logits(policy, batch), batch.labels_T)
+        policy_T = token_logprobs(response_logits(policy, batch), batch.labels_T)
+        losses.append(decision_kl(policy_T, base_T, TERM.direction).mean())
+    mean = torch.stack(losses).mean()
+    assert ours.more["anchor_kl"] == pytest.approx(mean.item(), rel=1e-3)
+    theirs = torch.autograd.grad(TERM.weight * mean, [*trained_weights(policy).values()])
+    for mine, naive in zip(our_gradients, theirs, strict=True):
+        torch.testing.assert_close(mine, naive, rtol=1e-3, atol=1e-6)
 
 
 def test_every_anchor_has_its_turn() -> None:
@@ -162,6 +182,8 @@ def test_the_table_puts_the_parts_together(policy: PeftModel, data: TrainingData
     plain = metrics(Method(), data._replace(anchors=()))
     both = metrics(Method(options=MethodOptions(anchors="both", surgery=True)), data)
     instead = metrics(Method(options=MethodOptions(anchors="prompts")), data)
+    decided = metrics(Method(options=MethodOptions(anchors="both", anchor_kl="decision")), data)
+    assert 0 < decided.more["anchor_kl"] < both.more["anchor_kl"]
     assert (both.ce, both.kl) == pytest.approx((plain.ce, plain.kl), rel=1e-5)
     assert both.loss == pytest.approx(plain.loss + 0.5 * both.more["anchor_kl"], rel=1e-5)
     assert instead.kl == 0.0
