@@ -77,6 +77,7 @@ class Training:
     lora_targets: Annotated[str | None, typer.Option(help="all, or q_v for q_proj and v_proj alone")] = None
     validation_share: Annotated[float | None, typer.Option(help="Share that only measures the loss")] = None
     early_stop_epochs: Annotated[int | None, typer.Option(help="End after so many epochs without a gain")] = None
+    adapter_scale: Annotated[float | None, typer.Option(help="Give the adapter out times this, up to 1")] = None
     context: Annotated[str | None, typer.Option(help="plain or role: the system turn in training")] = None
     seed: Annotated[int | None, typer.Option(help="Same job, same seed, same adapter")] = None
     evaluation: Annotated[

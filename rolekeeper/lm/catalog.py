@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rolekeeper.errors import RolekeeperError, UnknownBaseModel
 
@@ -21,7 +21,10 @@ class BadCatalog(RolekeeperError):
 
 
 class ModelEntry(BaseModel):
-    """One base model of the allow-list. `location` and `adapter` are absolute where they are folders."""
+    """One base model of the allow-list. `location` and `adapter` are absolute where they are folders.
+
+    `num_weights` are its parameters, by which `learning_rate: auto` is chosen.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -33,6 +36,7 @@ class ModelEntry(BaseModel):
     adapter: str | None = None
     public_id: str
     license: str
+    num_weights: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _check_source(self) -> ModelEntry:

@@ -16,6 +16,7 @@ from rolekeeper.contracts.training import DataFile, TrainSample, TrainSpec
 from rolekeeper.errors import StageInterrupted
 from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
+from rolekeeper.lm.catalog import load_catalog
 from services.trainer.auto import choose_numbers, told
 from services.trainer.launch import Program
 from services.trainer.settings import Settings
@@ -41,6 +42,8 @@ def train(holding: Holding, store: Store, settings: Settings, program: Program) 
 def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Path:
     """Write the samples and the spec of this job; gives the spec's path."""
     samples_path = folder / "samples.jsonl"
+    entry = load_catalog(settings.models).get(work.job.base_model)
+    num_weights = entry.num_weights if entry else None
     samples_sha256 = write_whole(
         samples_path, (sample.model_dump_json().encode() + b"\n" for sample in training_samples(work, store))
     )
@@ -53,7 +56,7 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
         safe=method_file(work, store, "safe_file"),
         harmful=method_file(work, store, "harmful_file"),
         method=work.job.method,
-        hyperparameters=choose_numbers(work.job.hyperparameters, count_lines(samples_path)),
+        hyperparameters=choose_numbers(work.job.hyperparameters, count_lines(samples_path), num_weights),
         models_path=None if settings.models is None else str(settings.models),
         cache_dir=None if settings.cache_dir is None else str(settings.cache_dir),
         checkpoint_seconds=settings.checkpoint_seconds,

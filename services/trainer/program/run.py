@@ -141,7 +141,7 @@ class Run(NamedTuple):
             with self._engine(policy) as engine:
                 curves = self._train(policy, engine)
             if folder is not None:
-                save_weights(policy, folder)
+                save_weights(policy, folder, self.spec.hyperparameters.adapter_scale)
         return None if folder is None else save_adapter(self.spec, self.loaded, self.data, curves, folder)
 
     def full(self, folder: Path | None) -> TrainResult | None:

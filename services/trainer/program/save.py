@@ -33,6 +33,7 @@ from services.trainer.program.durable import publish_file, scratch_folder, sha25
 from services.trainer.program.failures import BadSpec, Diverged
 from services.trainer.program.loop import Curves
 from services.trainer.program.policy import Policy
+from services.trainer.program.scale import scaled
 from services.trainer.program.spec import spec_digest
 
 RESULT = "result.json"
@@ -52,9 +53,9 @@ class Effect(NamedTuple):
     max_difference: float
 
 
-def save_weights(policy: PeftModel, folder: Path) -> None:
-    """Write the adapter's weights, float16, under the names that PEFT gives them. Raises Diverged."""
-    tensors = get_peft_model_state_dict(policy, save_embedding_layers=False)
+def save_weights(policy: PeftModel, folder: Path, scale: float = 1.0) -> None:
+    """Write the adapter's weights times `scale`, float16, under the names that PEFT gives them. Raises Diverged."""
+    tensors = scaled(get_peft_model_state_dict(policy, save_embedding_layers=False), scale)
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
     for name, half in halves.items():
         if not _WEIGHT_NAME.fullmatch(name):
