@@ -6,7 +6,8 @@ import io
 import tarfile
 
 import safetensors.torch
-import torch
+
+from services.trainer.program.scale import scaled
 
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -16,8 +17,8 @@ def scaled_adapter(data: bytes, scale: float) -> bytes:
 
     B is multiplied, so that rank and alpha stay as they are. The same arguments always give the same bytes.
     """
-    scaled = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(data)) as source, tarfile.open(fileobj=scaled, mode="w") as target:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(data)) as source, tarfile.open(fileobj=packed, mode="w") as target:
         for member in source:
             file = source.extractfile(member)
             content = b"" if file is None else file.read()
@@ -25,13 +26,8 @@ def scaled_adapter(data: bytes, scale: float) -> bytes:
                 content = _scaled(content, scale)
             member.size = len(content)
             target.addfile(member, io.BytesIO(content))
-    return scaled.getvalue()
+    return packed.getvalue()
 
 
 def _scaled(content: bytes, scale: float) -> bytes:
-    tensors: dict[str, torch.Tensor] = safetensors.torch.load(content)
-    changed = {
-        name: (tensor.float() * scale).to(tensor.dtype) if ".lora_B." in name else tensor
-        for name, tensor in tensors.items()
-    }
-    return safetensors.torch.save(changed, metadata={"format": "pt"})
+    return safetensors.torch.save(scaled(safetensors.torch.load(content), scale), metadata={"format": "pt"})

@@ -18,6 +18,7 @@ from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.scores import ScoreRequest
 from rolekeeper.contracts.training import TrainResult, TrainSample, TrainSpec
 from rolekeeper.errors import InvalidInput
+from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.method.selection import select_subset
 from services.scorer.engine import make_engine
@@ -116,7 +117,8 @@ def write_whole(path: Path, content: Any) -> None:
 
 
 def _spec(arm: Arm, ready: Ready, cast: Cast, anchored: Sequence[bool], made: Made) -> TrainSpec:
-    hyper = choose_numbers(ready.hyperparameters, len(cast.training))
+    entry = find_entry(load_catalog(made.models_path), made.base_model)
+    hyper = choose_numbers(ready.hyperparameters, len(cast.training), entry.num_weights)
     settings = [cast.digest, arm.model_dump(mode="json"), ready.method.model_dump(mode="json"), hyper.model_dump()]
     folder = made.state / "work" / digest_of([settings, list(anchored), made.dependencies])
     folder.mkdir(parents=True, exist_ok=True)
