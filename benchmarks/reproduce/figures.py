@@ -29,7 +29,10 @@ def bars(title: str, rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def plane(title: str, points: Mapping[str, tuple[Interval, Interval]], names: tuple[str, str]) -> str:
-    """Points with the intervals of both values, and a line through those that no other beats in both."""
+    """Points with the intervals of both values, and a line through those that no other beats in both.
+
+    Names are beside the drawing, by number.
+    """
     values = {name: (x.value, y.value) for name, (x, y) in points.items()}
     ends_x, ends_y = ([v for pair in points.values() for v in pair[axis]] for axis in (0, 1))
     low_x, high_x, ticks_x = nice_range(min(ends_x), max(ends_x))
@@ -37,18 +40,21 @@ def plane(title: str, points: Mapping[str, tuple[Interval, Interval]], names: tu
     x, y = Scale(low_x, high_x, 70, 620), Scale(low_y, high_y, 430, 50)
     front = " ".join(f"{x(values[name][0])},{y(values[name][1])}" for name in pareto_front(values))
     marks = [f'<polyline points="{front}" fill="none" stroke="#00798c" stroke-dasharray="4 3"/>']
-    marks += [mark for name, pair in points.items() for mark in _point(name, pair, x, y)]
+    # Points lie close together: numbers stand at them, and the names beside, the safest first.
+    for number, name in enumerate(sorted(points, key=lambda name: -values[name][1]), start=1):
+        marks += _point(number, points[name], x, y)
+        marks.append(_text(640, 50 + 16 * number, f"{number}  {name}", "start"))
     marks += [_text(x(tick), 448, f"{tick:g}", "middle") for tick in ticks_x]
     marks += [_text(62, y(tick) + 4, f"{tick:g}", "end") for tick in ticks_y]
     marks += [_text(345, 468, names[0], "middle"), _text(70, 40, names[1], "start")]
-    return _svg(title, 700, 480, ['<path d="M70 50V430H620" fill="none" stroke="#333"/>', *marks])
+    return _svg(title, 800, 480, ['<path d="M70 50V430H620" fill="none" stroke="#333"/>', *marks])
 
 
-def _point(name: str, pair: tuple[Interval, Interval], x: Scale, y: Scale) -> Iterator[str]:
+def _point(number: int, pair: tuple[Interval, Interval], x: Scale, y: Scale) -> Iterator[str]:
     (across, left, right), (up, low, high) = pair
     yield f'<path d="M{x(left)} {y(up)}H{x(right)}M{x(across)} {y(low)}V{y(high)}" stroke="#bbb"/>'
     yield f'<circle cx="{x(across)}" cy="{y(up)}" r="4" fill="#30638e"/>'
-    yield _text(x(across) + 6, y(up) - 6, name, "start")
+    yield _text(x(across) + 6, y(up) - 6, str(number), "start")
 
 
 def _legend(colours: Mapping[str, str]) -> Iterator[str]:

@@ -57,16 +57,17 @@ def _document(plan: Plan, study: Study, lines: Sequence[Line], stem: str) -> Ite
 def _conditions(plan: Plan, study: Study, lines: Sequence[Line]) -> Iterator[str]:
     used = [line for line in study.lines.values() if line.character in study.characters]
     names = ", ".join(f"{name}{' (villain)' if plan.characters[name].villain else ''}" for name in study.characters)
-    yield f"{len(study.characters)} characters ({names}), seeds {', '.join(map(str, study.seeds))}, {len(used)} lines."
+    seeds = ", ".join(map(str, study.seeds))
+    yield f"- {len(study.characters)} characters ({names}), seeds {seeds}, {len(used)} lines."
     for what in ("plan", "version", "base_digest"):
         found = sorted({getattr(line, what) for line in used})
         warning = "" if len(found) == 1 else " **These were mixed.**"
-        yield f"{what}: {', '.join(each[:12] for each in found)}.{warning}"
+        yield f"- {what}: {', '.join(each[:12] for each in found)}.{warning}"
     num_failed = sum(line.error is not None and line.cell not in study.lines for line in lines)
     if num_failed:
-        yield f"{num_failed} error lines of cells that have no good one."
+        yield f"- {num_failed} error lines of cells that have no good one."
     yield (
-        "Intervals are 95 %, from 2,000 hierarchical resamples of characters, seeds and prompts that all arms share. "
+        "- Intervals are 95 %, from 2,000 hierarchical resamples of characters, seeds and prompts that all arms share. "
         f"Refusals are what the judge `{study.judge}` says."
     )
 
