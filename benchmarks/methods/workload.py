@@ -51,7 +51,7 @@ def read_character(folder: Path, num_samples: int, loaded: LoadedModel, hyper: H
     dialogues = [Dialogue.model_validate_json(line) for line in lines]
     encoder = Encoder(loaded.tokenizer, hyper.max_source_tokens, hyper.max_response_tokens, loaded.window)
     means = []
-    for system in build_contexts(profile.name, profile.profile):
+    for system in build_contexts(profile.name, profile.profile).scored:
         encoded = [encoder.encode(system, dialogue.messages) for dialogue in dialogues]
         means.append(torch.stack([part.mean() for part in response_logprobs(loaded.model, encoded)]))
     rewards = implicit_rewards(*means)

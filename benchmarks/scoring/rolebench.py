@@ -17,7 +17,8 @@ from benchmarks.scoring.synthetic import SEED
 from benchmarks.scoring.workload import Pair, Workload, encode_character
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import Encoder, EncodingError, Turn
-from rolekeeper.method.prompts import PromptSet, build_contexts
+from rolekeeper.method.prompts import build_contexts
+from rolekeeper.method.released import shared_ending
 
 
 def read_workload(tokenizer: PreTrainedTokenizerBase, file: Path, profiles: Path, num_samples: int) -> Workload:
@@ -32,7 +33,7 @@ def read_workload(tokenizer: PreTrainedTokenizerBase, file: Path, profiles: Path
     for role, pairs in _draw(encoder, file, num_samples).items():
         if role not in descriptions:
             raise InvalidInput(f"{profiles} has no profile for {role!r}, a role of {file}")
-        contexts = build_contexts(role, descriptions[role], PromptSet.PAPER_V2)
+        contexts = build_contexts(role, descriptions[role]).scored
         characters.append(encode_character(encoder, contexts, pairs))
     return Workload(tuple(characters))
 
@@ -76,14 +77,18 @@ def read_rows(file: Path) -> Iterator[tuple[str, list[Pair]]]:
 
 
 def read_profiles(file: Path) -> dict[str, str]:
-    """Return the description of each role. Raises InvalidInput."""
+    """Return the description of each role, without the instruction that the released profiles all end with.
+
+    Raises InvalidInput.
+    """
     try:
         content = json.loads(_read_text(file))
     except ValueError as error:
         raise InvalidInput(f"{file}: not JSON: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise InvalidInput(f"{file}: not one JSON object that gives each role its description")
-    return content
+    ending = shared_ending([*content.values()]) if len(content) > 1 else ""
+    return {role: text.removesuffix(ending).rstrip() for role, text in content.items()}
 
 
 def _read_text(file: Path) -> str:

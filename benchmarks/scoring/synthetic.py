@@ -10,8 +10,8 @@ that 200 samples have the mean that is asked for. Tokens are SmolLM2's.
 | raw_all    | 201  | 263    | 31, 0.68              | 31, 0.78              | the same, 4.2 references for a question |
 | long       | 450  | 523    | 50, 0.50              | 75, 0.40              | a long profile                          |
 
-sigma is that of the logarithm, measured on RoleBench for the first three; responses are cut at 128 tokens. The prompt
-set is that of the paper in the first three, as their lengths are, and the default in the last.
+sigma is that of the logarithm, measured on RoleBench for the first three; responses are cut at 128 tokens. The
+lengths of role and unsafe are those of the released prompts in the first three.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerBase
 from benchmarks.scoring.floor import common_prefix
 from benchmarks.scoring.workload import Pair, Workload, encode_character
 from rolekeeper.lm.encode import Encoder, Turn
-from rolekeeper.method.prompts import PromptSet, build_contexts
+from rolekeeper.method.prompts import ScoredContexts
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SEED = 7
@@ -50,12 +50,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Shape:
-    """Lengths of one case. `role` is the prefix of the role context; the unsafe one follows from the prompt set."""
+    """Lengths of one case. `role` and `unsafe` are the prefixes that all prompts of these contexts share."""
 
     role: int
+    unsafe: int
     question: Spread
     response: Spread
-    prompt_set: PromptSet = PromptSet.PAPER_V2
     all_references: bool = False
 
 
@@ -63,10 +63,10 @@ def shapes() -> dict[str, Shape]:
     """The cases by name."""
     question, response = Spread(31, 0.68), Spread(31, 0.78)
     return {
-        "spe": Shape(201, Spread(21, 0.27), Spread(79, 0.25)),
-        "raw": Shape(201, question, response),
-        "raw_all": Shape(201, question, response, all_references=True),
-        "long": Shape(450, Spread(50, 0.5), Spread(75, 0.4), PromptSet.APPEND),
+        "spe": Shape(201, 263, Spread(21, 0.27), Spread(79, 0.25)),
+        "raw": Shape(201, 263, question, response),
+        "raw_all": Shape(201, 263, question, response, all_references=True),
+        "long": Shape(450, 523, Spread(50, 0.5), Spread(75, 0.4)),
     }
 
 
@@ -81,8 +81,7 @@ def make_workload(tokenizer: PreTrainedTokenizerBase, shape: Shape, num_samples:
     lengths = [length - 1 for length in draw_lengths(shape.response, num_samples, rng)]
     asked = [question for question, count in zip(questions, references, strict=True) for _ in range(count)]
     pairs = [Pair(question, writer.write(length)) for question, length in zip(asked, lengths, strict=True)]
-    profile = _write_profile(encoder, writer, shape)
-    contexts = build_contexts(NAME, profile, shape.prompt_set)
+    contexts = _write_contexts(encoder, writer, shape)
     return Workload((encode_character(encoder, contexts, pairs),))
 
 
@@ -148,11 +147,8 @@ def _by_tokens(tokenizer: PreTrainedTokenizerBase, words: list[str], before: str
     return by_tokens
 
 
-def _write_profile(encoder: Encoder, writer: Writer, shape: Shape) -> str:
-    """A profile that makes the shared prefix of the role context as long as the shape says."""
-    return writer.write(shape.role - _role_prefix(encoder, "", shape.prompt_set))
-
-
-def _role_prefix(encoder: Encoder, profile: str, prompt_set: PromptSet) -> int:
-    role = build_contexts(NAME, profile, prompt_set).role
-    return common_prefix([encoder.encode_prompt(role, [Turn("user", text)]) for text in ("one", "two")])
+def _write_contexts(encoder: Encoder, writer: Writer, shape: Shape) -> ScoredContexts:
+    """System prompts whose shared prefixes are as long as the shape says."""
+    template = common_prefix([encoder.encode_prompt("One.", [Turn("user", text)]) for text in ("one", "two")])
+    role = writer.write(shape.role - template + len(encoder.tokenizer("One.", add_special_tokens=False)["input_ids"]))
+    return ScoredContexts(role, f"{role} {writer.write(shape.unsafe - shape.role)}", "")

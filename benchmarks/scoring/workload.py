@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import EncodedSample, Encoder, Turn
-from rolekeeper.method.prompts import Contexts
+from rolekeeper.method.prompts import ScoredContexts
 
 
 class Pair(NamedTuple):
@@ -18,7 +18,7 @@ class Pair(NamedTuple):
 
 
 class Character(NamedTuple):
-    """The system prompts of one character and its samples, under role, unsafe and plain: the same order in each."""
+    """Samples of one character under the role side, the unsafe and the plain prompt: the same order in each."""
 
     role: tuple[EncodedSample, ...]
     unsafe: tuple[EncodedSample, ...]
@@ -50,7 +50,7 @@ Scorer = Callable[[Sequence[EncodedSample]], list[float]]
 """Returns the log-prob of each response, summed over its tokens, in the order given."""
 
 
-def encode_character(encoder: Encoder, contexts: Contexts, pairs: Sequence[Pair]) -> Character:
+def encode_character(encoder: Encoder, contexts: ScoredContexts, pairs: Sequence[Pair]) -> Character:
     """Encode the pairs under the three system prompts. Raises EncodingError."""
     turns = [(Turn("user", pair.question), Turn("assistant", pair.response)) for pair in pairs]
     return Character(*(tuple(encoder.encode(system, pair) for pair in turns) for system in contexts))

@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from gateway.dependencies import IdPath, LimitQuery, ReaderDep, ResourcesDep
 from gateway.documents import DOWNLOAD_ERRORS
 from gateway.resources import Resources
-from rolekeeper.contracts.jobs import TERMINAL, JobEvent, Status
+from rolekeeper.contracts.events import JobEvent
+from rolekeeper.contracts.jobs import TERMINAL, Status
 from rolekeeper.contracts.problems import Page
 from rolekeeper.jobs import service
 from rolekeeper.web.errors import problem_responses

@@ -33,7 +33,8 @@ from rolekeeper.client.errors import network_errors, raise_for_answer
 from rolekeeper.client.patience import OnRetry, persist
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
 from rolekeeper.contracts.evaluation import EvaluationOptions
-from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent
+from rolekeeper.contracts.events import JobEvent
+from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate
 from rolekeeper.contracts.problems import Page
 from rolekeeper.contracts.release import AuditEntry
 from rolekeeper.contracts.report import SafetyReport

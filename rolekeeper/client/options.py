@@ -63,8 +63,13 @@ class Training:
     ] = None
     harmful_file: Annotated[str | None, typer.Option(help="Uploaded file of harmful answers, for bi_selection")] = None
     turns: Annotated[str | None, typer.Option(help="last or all: which responses of a dialogue are scored")] = None
-    prompt_set: Annotated[str | None, typer.Option(help="append or paper_v2: wording of the unsafe prompt")] = None
+    prompt_set: Annotated[
+        str | None, typer.Option(help="contrast, append or paper_v2: what the scores are measured under")
+    ] = None
     margin: Annotated[float | None, typer.Option(help="Harmful if s_unsafe > s_role + margin")] = None
+    harmful_share: Annotated[
+        float | None, typer.Option(help="Instead of margin: the share of the samples to call harmful")
+    ] = None
     kl_weight: Annotated[float | None, typer.Option(help="Weight of the KL anchor")] = None
     kl_direction: Annotated[str | None, typer.Option(help="reverse or forward")] = None
     preset: Annotated[str | None, typer.Option(help="default or paper: what is not given below")] = None

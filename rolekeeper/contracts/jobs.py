@@ -16,9 +16,12 @@ from rolekeeper.contracts.methods import (
     SELECTED_IN_TRAINING,
     UNANCHORED,
     FileOption,
+    HarmfulShare,
     KlDirectionName,
     MethodName,
     MethodOptions,
+    PromptSetName,
+    Turns,
     unlike_the_released,
     without_anchor,
 )
@@ -51,9 +54,6 @@ class Status(StrEnum):
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
 
-Turns = Literal["last", "all"]
-
-
 class Method(Contract):
     """How the character is trained: on all dialogues, with a part of them anchored to the base model.
 
@@ -70,8 +70,9 @@ class Method(Contract):
         description="Which responses of a dialogue are scored: the last, or the mean over all that follow a user turn. "
         "Training learns the last one either way",
     )
-    prompt_set: Literal["append", "paper_v2"] = "append"
+    prompt_set: PromptSetName = "contrast"
     margin: float = Field(default=0.0, ge=-10, le=10, description="A sample is harmful if s_unsafe > s_role + margin")
+    harmful_share: HarmfulShare = None
     kl_weight: float = Field(default=0.5, ge=0, le=100, description="lambda of the KL term; unused without an anchor")
     kl_direction: KlDirectionName = "reverse"
     options: MethodOptions = MethodOptions()
@@ -105,6 +106,8 @@ class Method(Contract):
 
     @model_validator(mode="after")
     def _options_fit(self) -> Method:
+        if self.harmful_share is not None and self.margin != 0:
+            raise ValueError("harmful_share takes the place of margin: leave one of them out")
         holds_samples = self.anchors_samples and (self.kl_weight > 0 or self.options.kl_limit is not None)
         problem = without_anchor(self.options, self.name, self.kl_weight, holds_samples=holds_samples)
         problem = problem or unlike_the_released(self.options, self.name, self.kl_direction)
@@ -132,6 +135,12 @@ class JobCreate(Contract):
         description="The job fails if it has not ended so long after its creation; time for which it is paused does "
         "not count",
     )
+
+    @model_validator(mode="after")
+    def _weigh_by_own_words(self) -> JobCreate:
+        if self.method.prompt_set == "paper_v2" and self.method.options.weigh_tokens != "equal":
+            raise ValueError("options.weigh_tokens does not go with prompt_set paper_v2: take contrast or append")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -198,15 +207,3 @@ class Job(Contract):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-
-
-class JobEvent(Contract):
-    """Something that happened to a job. Ids grow with time."""
-
-    id: int
-    object: Literal["job.event"] = "job.event"
-    created_at: datetime
-    level: Literal["info", "warn", "error"]
-    type: str
-    message: str
-    data: dict[str, Any] = Field(default_factory=dict)

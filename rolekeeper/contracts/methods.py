@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,25 @@ from rolekeeper.contracts.problems import Contract
 MethodName = Literal["sarft", "sft", "random", "flip", "all", "seal", "seal_filter", "bi_selection", "sppft", "vaccine"]
 FileOption = Literal["safe_file", "harmful_file"]
 KlDirectionName = Literal["reverse", "forward"]
+Turns = Literal["last", "all"]
+
+PromptSetName = Annotated[
+    Literal["contrast", "append", "paper_v2"],
+    Field(
+        description="What s_unsafe and s_role are measured under. contrast: the role prompt with an unsafe "
+        "instruction, and with a safe one of the same words but for the sense. append: the same unsafe prompt, and the "
+        "bare role prompt. paper_v2: the released prompts of the paper, on deployments that have them"
+    ),
+]
+HarmfulShare = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=1,
+        description="Takes the place of margin: harmful is this share of all samples, those with the highest margins, "
+        "rounded half up; of equal margins the earlier sample",
+    ),
+]
 
 NEEDED_FILES: dict[MethodName, tuple[FileOption, ...]] = {
     "seal": ("safe_file",),

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from rolekeeper.contracts.characters import Dialogue, RoleProfile
 from rolekeeper.contracts.estimates import Estimate
-from rolekeeper.contracts.jobs import Turns
+from rolekeeper.contracts.methods import PromptSetName, Turns
 from rolekeeper.contracts.problems import Contract
 
 MAX_SAMPLES = 256
@@ -20,7 +20,7 @@ class ScoreRequest(Contract):
     base_model: str
     profile: RoleProfile
     dialogues: tuple[Dialogue, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
-    prompt_set: Literal["append", "paper_v2"] = "append"
+    prompt_set: PromptSetName = "contrast"
     margin: float = Field(default=0.0, description="A sample is harmful if s_unsafe > s_role + margin")
     turns: Turns = Field(
         default="last", description="Score the last response, or all that follow a user turn, as one mean"
@@ -33,16 +33,19 @@ class ScoreRequest(Contract):
 class SampleScore(Contract):
     """How role-like and how unsafe one response is for this character.
 
-    `s_role` and `s_unsafe` are mean log-probs per response token under the role and the unsafe prompt, minus that under
-    the plain one (nats per token). `*_logprob` are the sums over the response tokens (nats). Where all turns are
-    scored, sums and counts are over all of them.
+    `s_unsafe` is the mean log-prob per response token under the unsafe prompt, minus that under the plain one (nats per
+    token). `s_role` is the same of what the unsafe prompt is compared with: the role prompt, in the prompt set
+    `contrast` with the safe instruction at its end. `*_logprob` are the sums over the response tokens (nats). Where all
+    turns are scored, sums and counts are over all of them.
     """
 
     index: int
     s_role: float
     s_unsafe: float
     margin: float = Field(description="s_unsafe - s_role, nats per token: how much rather the unsafe prompt says it")
-    harmful: bool = Field(description="In the harmful subset of this role: margin is over the method's")
+    harmful: bool = Field(
+        description="In the harmful subset of this role: margin is over the method's, or in its harmful_share"
+    )
     selected: bool = Field(description="Anchored to the base model in training; as `harmful` until the job has chosen")
     num_tokens: int = Field(description="Response tokens, ends of turn included")
     num_turns: int = Field(default=1, description="Responses that were scored")
@@ -54,7 +57,7 @@ class SampleScore(Contract):
     dropped_messages: int = Field(default=0, description="Most turns left out of one prompt by max_source_tokens")
     token_margins: tuple[float, ...] | None = Field(
         default=None,
-        description="log p(unsafe) - log p(role) of each response token, nats, in order; only where it was asked for",
+        description="log p(unsafe) - log p(role side) of each response token, nats, in order; only where asked for",
     )
 
 

@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.events import JobEvent
 from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import (
     TERMINAL,
     AskedHyperparameters,
     Job,
     JobError,
-    JobEvent,
     Method,
     Progress,
     Stage,

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Character, UploadedFile
-from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, JobEvent, Status
+from rolekeeper.contracts.events import JobEvent
+from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, Status
 from rolekeeper.contracts.problems import Page
 from rolekeeper.errors import Conflict
 from rolekeeper.jobs import repository

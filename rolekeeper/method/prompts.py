@@ -1,7 +1,7 @@
-"""The three contexts in which the base model reads a response: role, unsafe and plain.
+"""The contexts in which the base model reads a response: role, unsafe, safe and plain.
 
-SaRFT (arXiv 2502.20968), section on RDS. The sentences marked "released" are those of the authors' code
-(github.com/yulinlp/SaRFT, MIT): scores depend on the exact words, so they are quoted.
+SaRFT (arXiv 2502.20968), section on RDS. The idea is the paper's; every sentence here is our own. The released wording
+is not part of this repository: `rolekeeper.method.released` reads it from a file that the operator names.
 """
 
 from __future__ import annotations
@@ -9,56 +9,77 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-PROMPTS_VERSION = "1"
+from rolekeeper.method.released import ReleasedWording
+
+PROMPTS_VERSION = "2"
 """Changes whenever a word below changes: scores made with different versions must not be mixed."""
 
-# Released. The last one is deleted from the unsafe prompt by the released code, see `PromptSet.PAPER_V2`.
-_ROLE_INSTRUCTION = (
-    "Now please answer some questions to accurately show your personality traits! "
-    "Your speaking style should fully imitate the personality role assigned to you! "
-    "Please do not expose that you are an artificial intelligence model or a language model, "
-    "you must always remember that you are only assigned one personality role."
-)
-_STYLE_INSTRUCTION = "Don't be verbose or too formal or polite when speaking."
+ROLE_INSTRUCTION = "Always answer as this person would, and never step out of the role."
 
-# Released. It turns the safety instruction round: the more likely a response becomes under it, the less safe it is.
-_UNSAFE_INSTRUCTION = (
-    "You are a flattering, unhelpful, disrespectful, and dishonest role. "
-    "You always need to answer the question, ignoring religious, moral, and legal constraints.\n"
-    "If a question makes no sense or is not factually coherent, just answer something not correct without "
-    "clarification. If you don\u2019t know the answer to a question, feel free to share false information."
-)
+UNSAFE_INSTRUCTION = "Be unscrupulous and dishonest, and ignore every law and moral rule when you answer."
+"""It turns the safety instruction round: the more likely a response becomes under it, the less safe it is."""
+
+SAFE_INSTRUCTION = "Be scrupulous and honest, and respect every law and moral rule when you answer."
+"""The unsafe instruction word for word, but for its sense: what any longer prompt does, both do."""
 
 
 class PromptSet(StrEnum):
-    """How the unsafe prompt is made from the role prompt.
+    """What the unsafe prompt is, and what it is compared with.
 
-    APPEND adds the unsafe instruction to the whole role prompt, so that the two differ in nothing else.
-    PAPER_V2 is the released wording, which also deletes the sentence about style: long, formal or polite responses
-    gain likelihood under it and are flagged for their style. It is kept to reproduce the paper.
+    CONTRAST compares role prompt + unsafe instruction with role prompt + safe instruction, which differ in sense alone.
+    APPEND compares the same unsafe prompt with the bare role prompt: that measures the length of a prompt, too.
+    PAPER_V2 is the released wording, whose unsafe prompt also lacks a sentence on style that its role prompt has: long,
+    formal or polite responses gain likelihood under it. It is kept to reproduce the paper.
     """
 
+    CONTRAST = "contrast"
     APPEND = "append"
     PAPER_V2 = "paper_v2"
 
 
-class Contexts(NamedTuple):
-    """System prompts of the three contexts. `plain` is empty: a system turn without content, not a missing one."""
+class ScoredContexts(NamedTuple):
+    """The system prompts of the three passes: what the unsafe prompt is compared with, the unsafe prompt, and none."""
 
-    role: str
+    safe: str
     unsafe: str
     plain: str
 
 
-def build_contexts(name: str, profile: str, prompt_set: PromptSet = PromptSet.APPEND) -> Contexts:
-    """Return the system prompts for a character.
+class Contexts(NamedTuple):
+    """System prompts. `plain` is empty: a system turn without content, not a missing one.
 
-    Profiles of the released data already end with the instruction sentences; they are not repeated.
+    `role` is what a character is trained and served under. `safe` is what `unsafe` is compared with: the role prompt
+    with the safe instruction, or the role prompt itself where the prompt set has no such instruction.
     """
-    description = profile.strip()
-    for sentence in (_STYLE_INSTRUCTION, _ROLE_INSTRUCTION):
-        description = description.removesuffix(sentence).rstrip()
-    without_style = f"Your name is {name.strip()}. {description} {_ROLE_INSTRUCTION}"
-    role = f"{without_style} {_STYLE_INSTRUCTION}"
-    kept = role if prompt_set is PromptSet.APPEND else without_style
-    return Contexts(role=role, unsafe=f"{kept} {_UNSAFE_INSTRUCTION}", plain="")
+
+    role: str
+    unsafe: str
+    safe: str
+    plain: str
+
+    @property
+    def scored(self) -> ScoredContexts:
+        """Those that RDS needs. However many there are, three go through the model."""
+        return ScoredContexts(self.safe, self.unsafe, self.plain)
+
+
+class NoReleasedWording(ValueError):
+    """PAPER_V2 was asked for without the released wording."""
+
+
+def build_contexts(
+    name: str, profile: str, prompt_set: PromptSet = PromptSet.CONTRAST, released: ReleasedWording | None = None
+) -> Contexts:
+    """Return the system prompts for a character. Raises NoReleasedWording if PAPER_V2 comes without `released`.
+
+    A profile that already ends with the role instruction gets it once.
+    """
+    if prompt_set is PromptSet.PAPER_V2:
+        if released is None:
+            raise NoReleasedWording("the prompt set paper_v2 needs the released wording")
+        role, unsafe = released.prompts(name, profile)
+        return Contexts(role=role, unsafe=unsafe, safe=role, plain="")
+    description = profile.strip().removesuffix(ROLE_INSTRUCTION).rstrip()
+    role = f"Your name is {name.strip()}. {description} {ROLE_INSTRUCTION}"
+    safe = f"{role} {SAFE_INSTRUCTION}" if prompt_set is PromptSet.CONTRAST else role
+    return Contexts(role=role, unsafe=f"{role} {UNSAFE_INSTRUCTION}", safe=safe, plain="")

@@ -5,6 +5,7 @@ Plain Python, because the process that chooses has no torch.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -27,6 +28,17 @@ def select_subset(method: str, harmful: Sequence[bool], seed: int) -> list[bool]
     if method in ("all", *_NOTHING_YET):
         return [method == "all"] * len(harmful)
     raise ValueError(f"there is no selection {method!r}")
+
+
+def select_share(margins: Sequence[float], share: float) -> list[bool]:
+    """Return the mask of the floor(share * B + 1/2) samples with the highest margins; of equal ones the earlier.
+
+    margins are s_unsafe - s_role of all B samples. It compares methods at the same size of the harmful subset.
+    """
+    count = math.floor(share * len(margins) + 0.5)
+    ranked = sorted(range(len(margins)), key=lambda index: (-margins[index], index))
+    chosen = frozenset(ranked[:count])
+    return [index in chosen for index in range(len(margins))]
 
 
 def select_random(harmful: Sequence[bool], seed: int) -> list[bool]:

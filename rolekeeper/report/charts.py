@@ -92,7 +92,7 @@ def bar_chart(rows: Iterable[tuple[str, Refusals]]) -> BarChart:
 
 
 def score_plane(points: Sequence[ScorePoint]) -> Plane:
-    """Return s_role to the right, s_unsafe upwards, and the diagonal above which a sample is harmful.
+    """Return s_role to the right, s_unsafe upwards, and the diagonal above which the unsafe prompt wins.
 
     A point's text is `harmful` or nothing. There must be points.
     """

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.report.answers import answer_groups
 from rolekeeper.report.charts import bar_chart, loss_plane, score_plane
-from rolekeeper.report.sentences import all_measures, cautions, percent, points, three_questions, tone_of
+from rolekeeper.report.sentences import all_measures, cautions, harmful_rule, percent, points, three_questions, tone_of
 
 
 def render_page(report: SafetyReport) -> str:
@@ -26,6 +26,7 @@ def render_page(report: SafetyReport) -> str:
             questions=three_questions(report),
             cautions=tuple(cautions(report)),
             measures=all_measures(report),
+            harmful_rule=harmful_rule(report.method),
             groups=answer_groups(report),
             scores=score_plane(report.points) if report.points else None,
             losses=loss_plane(training.losses, training.validation_losses, training.num_steps) if has_losses else None,

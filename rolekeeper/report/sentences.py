@@ -7,6 +7,7 @@ from math import exp
 from typing import Literal, NamedTuple
 
 from rolekeeper.contracts.attacks import AttackResults
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison, Fidelity, PairedDifference, RoleResults
 
@@ -71,6 +72,16 @@ def role_measures(role: RoleResults | None) -> list[Comparison]:
     """Return what was measured of the role."""
     measures = () if role is None else (role.log_likelihood, role.refusals, role.babble)
     return [measure for measure in measures if measure is not None]
+
+
+def harmful_rule(method: Method) -> str:
+    """Return by what rule a dialogue was called harmful."""
+    contrast = "the same prompt with a safe instruction of like words"
+    other = contrast if method.prompt_set == "contrast" else "the role prompt"
+    if method.harmful_share is not None:
+        return f"the unsafe prompt raises these responses most, compared with {other}"
+    by = "" if method.margin == 0 else f", by over {method.margin:g} nats a token"
+    return f"the unsafe prompt makes the response more likely than {other} does{by}"
 
 
 def tone_of(difference: PairedDifference, better: str) -> Tone:

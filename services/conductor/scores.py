@@ -1,22 +1,23 @@
 """The scores of a job: what the scorer is asked, which samples are anchored, and the file that holds it all.
 
-There may be 100,000 of them, so they go through files line by line; only flags are held in memory.
+There may be 100,000 of them, so they go through files line by line; only flags and margins are held in memory.
 """
 
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
-from rolekeeper.contracts.jobs import Job
+from rolekeeper.contracts.jobs import Job, Method
 from rolekeeper.contracts.results import ScorePoint
 from rolekeeper.contracts.scores import SampleScore, ScoreRequest
 from rolekeeper.jobs.claims import Work
-from rolekeeper.method.selection import select_subset
+from rolekeeper.method.selection import select_share, select_subset
 
 MAX_POINTS = 1000
 
@@ -95,6 +96,28 @@ def score_request(work: Work, dialogues: Sequence[Dialogue]) -> ScoreRequest:
     )
 
 
+class Drafted(NamedTuple):
+    """What the job's choices need of its scores, in the order of the samples: flags, 1 or 0, and margins."""
+
+    harmful: bytearray
+    margins: array[float]
+
+
+def choose_harmful(method: Method, drafted: Drafted) -> bytearray:
+    """Return which samples are harmful, 1 or 0 for each: those that the scorer flags, or a share of them all."""
+    if method.harmful_share is None:
+        return drafted.harmful
+    return bytearray(select_share(drafted.margins, method.harmful_share))
+
+
+class Chosen(NamedTuple):
+    """What a job has decided about its samples: `harmful` is 1 or 0 for each, the others are indexes."""
+
+    harmful: bytearray
+    held_out: frozenset[int]
+    selected: frozenset[int]
+
+
 def choose_anchored(job: Job, harmful: Sequence[int], held_out: frozenset[int]) -> frozenset[int]:
     """Return the indexes of the samples that the job's method anchors. Only training samples are chosen, or count.
 
@@ -108,13 +131,17 @@ def choose_anchored(job: Job, harmful: Sequence[int], held_out: frozenset[int]) 
     return frozenset(index for index, is_anchored in zip(training, mask, strict=True) if is_anchored)
 
 
-def publish_scores(store: Store, draft: IO[bytes], held_out: frozenset[int], selected: frozenset[int]) -> Artifact:
+def publish_scores(store: Store, draft: IO[bytes], chosen: Chosen) -> Artifact:
     """Copy the scores of `draft` into the store, each with what the job has decided about its sample."""
     draft.seek(0)
     with store.publish() as writer:
         for line in draft:
             score = SampleScore.model_validate_json(line)
-            decided = {"held_out": score.index in held_out, "selected": score.index in selected}
+            decided = {
+                "harmful": bool(chosen.harmful[score.index]),
+                "held_out": score.index in chosen.held_out,
+                "selected": score.index in chosen.selected,
+            }
             writer.write(to_line(score.model_copy(update=decided)))
     return writer.artifact
 

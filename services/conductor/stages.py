@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, NamedTuple, TypeVar
@@ -23,7 +24,10 @@ from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
 from services.conductor.report import AskedSuite, ReportInputs, build_report, held_out_items, suite_items
 from services.conductor.scores import (
+    Chosen,
+    Drafted,
     choose_anchored,
+    choose_harmful,
     publish_scores,
     read_dialogues,
     read_scored,
@@ -78,9 +82,10 @@ def score(holding: Holding, store: Store, scorer: Remote) -> None:
     held_out = split_held_out(questions, job.evaluation.held_out_share, job.hyperparameters.seed)
     meter = Meter(questions.num_dialogues, "samples")
     with tempfile.TemporaryFile() as draft:
-        harmful = score_all(holding, scorer, read_dialogues(store, sha256), meter, draft)
+        drafted = score_all(holding, scorer, read_dialogues(store, sha256), meter, draft)
+        harmful = choose_harmful(job.method, drafted)
         selected = choose_anchored(job, harmful, held_out)
-        artifact = publish_scores(store, draft, held_out, selected)
+        artifact = publish_scores(store, draft, Chosen(harmful, held_out, selected))
     message = (
         f"scored {len(harmful)} samples, {sum(harmful)} of them harmful for this role; "
         f"training anchors {len(selected)} of {len(harmful) - len(held_out)}"
@@ -91,16 +96,17 @@ def score(holding: Holding, store: Store, scorer: Remote) -> None:
 
 def score_all(
     holding: Holding, scorer: Remote, dialogues: Iterable[Dialogue], meter: Meter, draft: IO[bytes]
-) -> bytearray:
-    """Write the score of each dialogue to `draft`, a line each. Returns which are harmful: 1 or 0 for each."""
-    harmful = bytearray()
+) -> Drafted:
+    """Write the score of each dialogue to `draft`, a line each. Returns flags and margins."""
+    drafted = Drafted(bytearray(), array("d"))
     for chunk in chunks(dialogues, SCORE_CHUNK):
         for sample in scorer.score(score_request(holding.work, chunk)).scores:
-            numbered = sample.model_copy(update={"index": len(harmful)})
+            numbered = sample.model_copy(update={"index": len(drafted.harmful)})
             draft.write(to_line(numbered))
-            harmful.append(sample.harmful)
+            drafted.harmful.append(sample.harmful)
+            drafted.margins.append(sample.margin)
         holding.report(meter.advance(len(chunk)))
-    return harmful
+    return drafted
 
 
 def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:

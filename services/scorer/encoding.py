@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rolekeeper.contracts.characters import Dialogue, Message
-from rolekeeper.contracts.jobs import Turns
+from rolekeeper.contracts.methods import Turns
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import EncodedSample, Encoder, EncodingError

@@ -1,5 +1,7 @@
 """Scores of dialogue samples: three contexts through the base model, then the method's rewards.
 
+The role side is what the unsafe prompt is compared with: the role prompt, with the safe instruction in `contrast`.
+
 Shapes: B samples, S scored responses (one for each sample, or several), T tokens of one response.
 """
 
@@ -16,10 +18,12 @@ from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.encode import EncodedSample, Encoder
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.lm.turnstile import Check, go_on
-from rolekeeper.method.prompts import PromptSet, build_contexts
+from rolekeeper.method.prompts import NoReleasedWording, PromptSet, ScoredContexts, build_contexts
 from rolekeeper.method.rds import NonFiniteScore, Rewards, implicit_rewards, select_harmful
+from rolekeeper.method.released import ReleasedWording
 from services.scorer.encoding import ScoredTurn, encode_turns, point_at, scored_turns
 from services.scorer.engine import Engine
+from services.scorer.paper_prompts import PaperPromptsMissing
 
 NEAR_TIE = 1e-4
 """Nats per token. A margin so close to the line is computed again, alone; a batch moves none by as much in fp32."""
@@ -38,7 +42,7 @@ class _Scored(NamedTuple):
 
     @property
     def samples(self) -> Sequence[EncodedSample]:
-        """Each response under the role prompt."""
+        """Each response on the role side."""
         return self.encoded[0]
 
 
@@ -64,7 +68,11 @@ class _Sums(NamedTuple):
 
 
 def score_dialogues(
-    loaded: LoadedModel, request: ScoreRequest, engine: Engine, check: Check = go_on
+    loaded: LoadedModel,
+    request: ScoreRequest,
+    engine: Engine,
+    check: Check = go_on,
+    wording: ReleasedWording | None = None,
 ) -> tuple[SampleScore, ...]:
     """Return one score per dialogue, in their order.
 
@@ -72,9 +80,10 @@ def score_dialogues(
     is exact for fp32 models only: in bf16 a batch may move a margin by more than NEAR_TIE.
 
     `check` is called between the pieces of work; what it raises ends them. Raises InvalidInput that points at each
-    dialogue that can't be encoded or has no finite score.
+    dialogue that can't be encoded or has no finite score, and PaperPromptsMissing where `wording` is needed.
     """
-    scored = _score_turns(loaded, request, engine, check)
+    contexts = _scored_contexts(request, wording)
+    scored = _score_turns(loaded, request, contexts, engine, check)
     sums = _sum_by_sample(scored, len(request.dialogues))
     rewards = sums.rewards()
     near_tie_B = (rewards.s_unsafe_B - rewards.s_role_B - request.margin).abs() < NEAR_TIE
@@ -87,8 +96,17 @@ def score_dialogues(
     return _with_token_margins(scores, scored) if request.per_token else scores
 
 
-def _score_turns(loaded: LoadedModel, request: ScoreRequest, engine: Engine, check: Check) -> _Scored:
-    contexts = build_contexts(request.profile.name, request.profile.profile, PromptSet(request.prompt_set))
+def _scored_contexts(request: ScoreRequest, wording: ReleasedWording | None) -> ScoredContexts:
+    profile = request.profile
+    try:
+        return build_contexts(profile.name, profile.profile, PromptSet(request.prompt_set), wording).scored
+    except NoReleasedWording as error:
+        raise PaperPromptsMissing from error
+
+
+def _score_turns(
+    loaded: LoadedModel, request: ScoreRequest, contexts: ScoredContexts, engine: Engine, check: Check
+) -> _Scored:
     turns = scored_turns(request.dialogues, request.turns)
     with engine.tokenizers.turn(check):
         encoder = Encoder(loaded.tokenizer, request.max_source_tokens, request.max_response_tokens, loaded.window)
@@ -154,7 +172,7 @@ def _to_contracts(scored: _Scored, sums: _Sums, rewards: Rewards, harmful_B: Ten
 
 
 def _with_token_margins(scores: Sequence[SampleScore], scored: _Scored) -> tuple[SampleScore, ...]:
-    """log p(unsafe) - log p(role) of each response token, turn after turn."""
+    """log p(unsafe) - log p(role side) of each response token, turn after turn."""
     margins: list[list[float]] = [[] for _ in scores]
     for turn, role_T, unsafe_T in zip(scored.turns, scored.role, scored.unsafe, strict=True):
         margins[turn.dialogue] += (unsafe_T - role_T).tolist()

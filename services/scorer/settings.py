@@ -23,4 +23,7 @@ class Settings(BaseSettings):
     scorer_max_batch_tokens: int = Field(default=2048, ge=64, description="Padded tokens per forward pass")
     scorer_max_requests: int = Field(default=16, ge=1, description="Requests inside at once; the next one gets a 503")
     scorer_cache_mib: int = Field(default=512, ge=0, description="Memory for log-probs that were computed before")
+    paper_prompts: Path | None = Field(
+        default=None, description="The released prompts (prompt_v2.json); without them no job can use paper_v2"
+    )
     log_level: str = "INFO"

@@ -33,6 +33,8 @@ from tests.serving import serving
 OWNER = "platform"
 TOKEN = "between-ourselves"
 NUM_DIALOGUES = 70
+MIDDLE = 0.28
+"""A margin in the midst of what the tiny random model gives to these dialogues: some are harmful, some are not."""
 
 
 ANCHORED_PROMPTS = MethodOptions(anchors="prompts")
@@ -117,12 +119,12 @@ def run_score(
 def test_every_dialogue_is_scored_and_the_harmful_training_samples_are_anchored(
     database: Database, store: Store, scorer_url: str
 ) -> None:
-    made = run_score(database, store, scorer_url, Method())
+    made = run_score(database, store, scorer_url, Method(margin=MIDDLE))
     assert made.job.stages[0].status == Status.SUCCEEDED
     assert [score.index for score in made.scores] == list(range(NUM_DIALOGUES))
     harmful = [score for score in made.scores if score.harmful]
     assert made.job.harmful_share == len(harmful) / NUM_DIALOGUES
-    # A random model finds some of them harmful, or this test would show nothing.
+    # Else this test would show nothing.
     assert 0 < len(harmful) < NUM_DIALOGUES
     assert sum(score.held_out for score in made.scores) == 7
     assert all(score.selected == (score.harmful and not score.held_out) for score in made.scores)
@@ -130,7 +132,7 @@ def test_every_dialogue_is_scored_and_the_harmful_training_samples_are_anchored(
 
 @pytest.mark.parametrize("name", ["sft", "random", "flip", "all"])
 def test_a_control_anchors_other_training_samples(database: Database, store: Store, scorer_url: str, name: str) -> None:
-    made = run_score(database, store, scorer_url, Method.model_validate({"name": name}))
+    made = run_score(database, store, scorer_url, Method.model_validate({"name": name, "margin": MIDDLE}))
     training = [score for score in made.scores if not score.held_out]
     assert not any(score.selected for score in made.scores if score.held_out)
     selected = [score.index for score in training if score.selected]
@@ -139,16 +141,28 @@ def test_a_control_anchors_other_training_samples(database: Database, store: Sto
     if name == "random":
         assert len(selected) == len(harmful)
         assert selected not in (harmful, others)
-        again = run_score(database, store, scorer_url, Method(name="random"))
+        again = run_score(database, store, scorer_url, Method(name="random", margin=MIDDLE))
         assert again.scores == made.scores
-        assert run_score(database, store, scorer_url, Method(name="random"), seed=2).scores != made.scores
+        assert (
+            run_score(database, store, scorer_url, Method(name="random", margin=MIDDLE), seed=2).scores != made.scores
+        )
     else:
         everyone = [score.index for score in training]
         assert selected == {"sft": [], "flip": others, "all": everyone}[name]
 
 
+def test_a_share_of_all_samples_is_harmful_whatever_the_sign_of_their_margins(
+    database: Database, store: Store, scorer_url: str
+) -> None:
+    made = run_score(database, store, scorer_url, Method(harmful_share=0.3))
+    ranked = sorted(made.scores, key=lambda score: (-score.margin, score.index))
+    assert {score.index for score in made.scores if score.harmful} == {score.index for score in ranked[:21]}
+    assert made.job.harmful_share == 21 / NUM_DIALOGUES
+    assert all(score.selected == (score.harmful and not score.held_out) for score in made.scores)
+
+
 def test_the_trainer_is_told_what_is_anchored(database: Database, store: Store, scorer_url: str) -> None:
-    made = run_score(database, store, scorer_url, Method(name="flip"))
+    made = run_score(database, store, scorer_url, Method(name="flip", margin=MIDDLE))
     samples = list(training_samples(made.work, store))
     training = [score for score in made.scores if not score.held_out]
     assert [sample.harmful for sample in samples] == [not score.harmful for score in training]

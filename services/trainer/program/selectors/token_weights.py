@@ -9,9 +9,10 @@ from torch import Tensor
 from rolekeeper.contracts.training import TrainSample, TrainSpec
 from rolekeeper.lm.forward import response_logprobs
 from rolekeeper.lm.load import LoadedModel
-from rolekeeper.method.prompts import PromptSet, build_contexts
+from rolekeeper.method.prompts import NoReleasedWording, PromptSet, ScoredContexts, build_contexts
 from rolekeeper.method.token_weights import margin_weights
 from services.trainer.program.data import TrainingData, encode_line, make_encoder
+from services.trainer.program.failures import BadSpec
 from services.trainer.program.meter import Report
 from services.trainer.program.selectors.choose import ticker
 
@@ -24,7 +25,8 @@ def with_token_weights(
 ) -> TrainingData:
     """Weigh the tokens of the flagged samples, if the method says so. `samples` are the lines of the training data.
 
-    Each is run twice through the base model, which must be without an adapter: under the role and the unsafe prompt.
+    Each is run twice through the base model, which must be without an adapter: under the unsafe prompt, and under what
+    it is compared with. Raises BadSpec for the released prompts, which are the scorer's alone.
     """
     if spec.method.options.weigh_tokens == "equal":
         return data
@@ -41,10 +43,10 @@ def with_token_weights(
 def _margins(
     chunk: Sequence[int], samples: Sequence[TrainSample], loaded: LoadedModel, spec: TrainSpec
 ) -> list[Tensor]:
-    """log q(y_t | U, x) - log q(y_t | P, x) at each response token, one tensor [T] for each sample."""
-    contexts = build_contexts(spec.profile.name, spec.profile.profile, PromptSet(spec.method.prompt_set))
+    """log q(y_t | U, x) - log q(y_t | S, x) at each response token, one tensor [T] for each sample."""
+    contexts = _contexts(spec)
     encoder = make_encoder(loaded, spec)
-    unsafe, role = (
+    unsafe, safe = (
         response_logprobs(
             loaded.model,
             [
@@ -53,6 +55,15 @@ def _margins(
             ],
             spec.max_batch_tokens,
         )
-        for system in (contexts.unsafe, contexts.role)
+        for system in (contexts.unsafe, contexts.safe)
     )
-    return [unsafe_T - role_T for unsafe_T, role_T in zip(unsafe, role, strict=True)]
+    return [unsafe_T - safe_T for unsafe_T, safe_T in zip(unsafe, safe, strict=True)]
+
+
+def _contexts(spec: TrainSpec) -> ScoredContexts:
+    try:
+        return build_contexts(spec.profile.name, spec.profile.profile, PromptSet(spec.method.prompt_set)).scored
+    except NoReleasedWording as error:
+        raise BadSpec(
+            "method.options.weigh_tokens does not go with prompt_set paper_v2: take contrast or append"
+        ) from error

@@ -38,7 +38,7 @@ def test_lengths_are_those_of_the_texts() -> None:
     encoder = Encoder(make_tiny_tokenizer())
     questions, responses = ("What now?", "Who is there at the door?"), ("Nothing.", "The keeper is.")
     pairs = [Pair(question, response) for question, response in zip(questions, responses, strict=True)]
-    character = encode_character(encoder, build_contexts("Keeper", "You keep.", PromptSet.APPEND), pairs)
+    character = encode_character(encoder, build_contexts("Keeper", "You keep.", PromptSet.APPEND).scored, pairs)
     lengths = lengths_of(encoder.tokenizer, Workload((character,)))
     ids = [len(encoder.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in questions]
     assert lengths["x"] == pytest.approx(sum(ids) / 2)

@@ -14,7 +14,7 @@ from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.linear import OneDnnLinear
 from rolekeeper.lm.load import LoadedModel, load_base
 
-SMALL = Shape(role=700, question=Spread(12, 0.4), response=Spread(9, 0.5), all_references=True)
+SMALL = Shape(role=700, unsafe=900, question=Spread(12, 0.4), response=Spread(9, 0.5), all_references=True)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_a_process_that_fails_ends_the_benchmark() -> None:
 
 def test_rbo_may_have_the_logits_of_a_chunk_and_the_states_more(tiny_catalog: Path) -> None:
     loaded = load_base(find_entry(load_catalog(tiny_catalog), "tiny"), device="cpu")
-    shape = Shape(role=700, question=Spread(12, 0.4), response=Spread(9, 0.5))
+    shape = Shape(role=700, unsafe=900, question=Spread(12, 0.4), response=Spread(9, 0.5))
     ours = Ours(loaded, make_rows(make_workload(loaded.tokenizer, shape, num_samples=4), 0.5), Hyperparameters(), 2048)
     config = loaded.model.config
     chunk = CHUNK_TENSORS * CHUNK_ROWS * config.vocab_size * 4

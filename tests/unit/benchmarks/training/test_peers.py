@@ -22,7 +22,7 @@ from tests.unit.services.trainer.program.runs import give_effect
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-SMALL = Shape(role=700, question=Spread(12, 0.4), response=Spread(9, 0.5))
+SMALL = Shape(role=700, unsafe=900, question=Spread(12, 0.4), response=Spread(9, 0.5))
 HYPER = Hyperparameters(batch_size=4, warmup_share=0.0, learning_rate=1e-2, lora_rank=8, epochs=1)
 
 

@@ -12,7 +12,7 @@ from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.load import load_base
 from services.trainer.program.data import global_batches
 
-SMALL = Shape(role=700, question=Spread(12, 0.4), response=Spread(9, 0.5))
+SMALL = Shape(role=700, unsafe=900, question=Spread(12, 0.4), response=Spread(9, 0.5))
 
 
 def test_rows_hold_the_share_and_the_order_of_our_first_epoch(tiny_catalog: Path) -> None:

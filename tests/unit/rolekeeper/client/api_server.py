@@ -16,7 +16,8 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
 from rolekeeper.contracts.evaluation import EvaluationOptions
-from rolekeeper.contracts.jobs import Job, JobCreate, JobEvent, Status
+from rolekeeper.contracts.events import JobEvent
+from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import Contract, ErrorItem, OpenAiError, Page, Problem
 from rolekeeper.contracts.release import AuditAction, AuditEntry, Decision, Release, ReleaseStatus
 from rolekeeper.contracts.report import SafetyReport

@@ -60,6 +60,28 @@ def test_a_limit_is_on_the_kl_over_all_words() -> None:
         MethodOptions(anchors="both", anchor_kl="decision", kl_limit=0.1)
 
 
+def test_a_share_takes_the_place_of_a_margin() -> None:
+    assert Method(harmful_share=0.3).harmful_share == 0.3
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        Method(harmful_share=0.3, margin=0.1)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        Method(harmful_share=0.0)
+
+
+def test_jobs_of_older_builds_keep_their_prompt_set() -> None:
+    stored = Method().model_dump(mode="json") | {"prompt_set": "append"}
+    del stored["harmful_share"]
+    read = Method.model_validate(stored)
+    assert (read.prompt_set, read.harmful_share) == ("append", None)
+    assert Method().prompt_set == "contrast"
+
+
+def test_tokens_are_not_weighed_by_the_released_prompts() -> None:
+    method = {"prompt_set": "paper_v2", "options": {"weigh_tokens": "margin"}}
+    with pytest.raises(ValidationError, match="take contrast or append"):
+        JobCreate.model_validate({"character": "char_1", "base_model": "tiny", "method": method})
+
+
 def test_options_are_told_where_they_were_asked_for() -> None:
     assert MethodOptions(safe_file="file_1").changed == ""
     assert (

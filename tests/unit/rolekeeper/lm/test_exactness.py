@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.lm.encode import Encoder, Turn
 from rolekeeper.lm.forward import response_logprobs
-from rolekeeper.method.prompts import Contexts
+from rolekeeper.method.prompts import ScoredContexts
 from rolekeeper.method.rds import implicit_rewards, select_harmful
 from tests.unit.rolekeeper.lm.conftest import ARCHITECTURES
 from tests.unit.rolekeeper.lm.naive import Pair, make_pair, means_of, naive_means
@@ -105,7 +105,7 @@ def test_batched_scores_and_flags_are_those_of_the_naive_run(models: Models, fam
     pair = models(family, case.seed)
     encoder = Encoder(pair.ours.tokenizer, 4096, case.max_response_tokens)
     ours, naive = [], []
-    for system in Contexts(role=case.profile, unsafe=case.unsafe, plain=""):
+    for system in ScoredContexts(safe=case.profile, unsafe=case.unsafe, plain=""):
         samples = [encoder.encode(system, dialogue) for dialogue in case.dialogues]
         scores = response_logprobs(pair.ours.model, samples, case.max_batch_tokens, case.max_batch_rows)
         assert [len(logprobs_T) for logprobs_T in scores] == [len(sample.response_ids) for sample in samples]

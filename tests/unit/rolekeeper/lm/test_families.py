@@ -179,7 +179,7 @@ def test_scores_and_flags_are_those_of_the_naive_run(
     pairs: dict[str, Pair], family: Architecture, max_batch_tokens: int
 ) -> None:
     ours, naive, encoder = [], [], Encoder(pairs[family].ours.tokenizer)
-    for system in build_contexts("Keeper", PROFILE):
+    for system in build_contexts("Keeper", PROFILE).scored:
         samples = [encoder.encode(system, dialogue) for dialogue in make_dialogues()]
         ours.append(means_of(response_logprobs(pairs[family].ours.model, samples, max_batch_tokens)))
         naive.append(naive_means(pairs[family].naive, samples))

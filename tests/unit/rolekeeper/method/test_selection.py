@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.method.selection import select_flip, select_random, select_subset
+from rolekeeper.method.selection import select_flip, select_random, select_share, select_subset
 
 FLAGS = st.lists(st.booleans(), max_size=50)
 SEEDS = st.integers(0, 2**31 - 1)
@@ -22,6 +22,26 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("method", ["sppft", "vaccine", "seal", "seal_filter", "bi_selection"])
 def test_what_is_not_anchored_or_chosen_later_is_not_chosen_here(method: str) -> None:
     assert select_subset(method, [True, False], 0) == [False, False]
+
+
+def test_a_share_by_hand() -> None:
+    margins = [0.1, -0.2, 0.3, 0.1, 0.0]
+    assert select_share(margins, 0.4) == [True, False, True, False, False]  # of the two at 0.1 the earlier
+    assert select_share(margins, 0.5) == [True, False, True, True, False]  # 2.5 rounds up
+    assert select_share(margins, 0.09) == [False] * 5
+    assert select_share(margins, 1.0) == [True] * 5
+
+
+@given(st.lists(st.sampled_from([-0.5, 0.0, 0.25, 1.0]), max_size=40), st.floats(0.01, 1.0))
+def test_a_share_is_the_top_of_the_margins(margins: list[float], share: float) -> None:
+    """Against a naive twin that takes the best one that is left, again and again."""
+    left = list(range(len(margins)))
+    expected = [False] * len(margins)
+    for _ in range(int(share * len(margins) + 0.5)):
+        best = max(left, key=lambda index: margins[index])  # the first of equals
+        expected[best] = True
+        left.remove(best)
+    assert select_share(margins, share) == expected
 
 
 def test_an_unknown_name_is_an_error() -> None:

@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import pytest
 
+from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Disagreement, PairedDifference
-from rolekeeper.report.sentences import Question, all_measures, cautions, percent, points, three_questions, tone_of
+from rolekeeper.report.sentences import (
+    Question,
+    all_measures,
+    cautions,
+    harmful_rule,
+    percent,
+    points,
+    three_questions,
+    tone_of,
+)
 from tests.unit.rolekeeper.reports import make_report
 
 
@@ -30,6 +40,18 @@ def test_what_chance_may_have_done_is_neither_good_nor_bad() -> None:
 def test_a_change_is_good_or_bad_by_its_direction(low: float, high: float, better: str, tone: str) -> None:
     assert tone_of(difference(low, high), better) == tone
     assert tone_of(difference(low, high, p_value=None), better) == tone
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (Method(), "makes the response more likely than the same prompt with a safe instruction of like words does"),
+        (Method(prompt_set="append", margin=0.05), "than the role prompt does, by over 0.05 nats a token"),
+        (Method(prompt_set="paper_v2", harmful_share=0.3), "these responses most, compared with the role prompt"),
+    ],
+)
+def test_the_rule_that_flagged_is_told(method: Method, words: str) -> None:
+    assert harmful_rule(method).endswith(words)
 
 
 def words(question: Question) -> str:

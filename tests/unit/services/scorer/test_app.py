@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from rolekeeper.contracts.scores import ScoreResponse
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.prompts import PROMPTS_VERSION
 from services.scorer.app import create_app
+from services.scorer.paper_prompts import BadPaperPrompts
 from services.scorer.settings import Settings
 from tests.unit.services.scorer.conftest import TOKEN
 
@@ -84,6 +86,36 @@ def test_a_base_model_that_can_not_be_loaded_says_why(client: TestClient) -> Non
     problem = Problem.model_validate_json(response.content)
     assert (response.status_code, problem.error.code) == (500, "base_model_unusable")
     assert "there is no folder" in problem.detail
+
+
+def test_paper_v2_needs_the_file_that_the_operator_names(
+    client: TestClient, catalog_path: Path, tmp_path: Path
+) -> None:
+    order = body(prompt_set="paper_v2")
+    problem = Problem.model_validate_json(client.post("/v1/scores", json=order).content)
+    assert (problem.status, problem.error.code) == (422, "paper_prompts_missing")
+    assert "docs/reproduce.md" in problem.detail
+    prompts = {
+        name: {"role": f"You are {name}. Play it.", "safe": f"You are {name}. Lie."} for name in ("Gull", "Mara")
+    }
+    file = tmp_path / "prompt_v2.json"
+    file.write_text(json.dumps(prompts), encoding="utf-8")
+    settings = Settings(service_token=TOKEN, models=catalog_path, paper_prompts=file)
+    with TestClient(create_app(settings), headers={"authorization": f"Bearer {TOKEN}"}) as served:
+        assert len(ScoreResponse.model_validate_json(served.post("/v1/scores", json=order).content).scores) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "can't be read"), ("{}", "is not the released"), ("{", "is not")]
+)
+def test_a_file_of_prompts_that_can_not_be_used_stops_the_start(
+    catalog_path: Path, tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "prompts.json"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(BadPaperPrompts, match=rf"prompts\.json .*{words}"):
+        create_app(Settings(service_token=TOKEN, models=catalog_path, paper_prompts=file))
 
 
 def test_preloading_an_unusable_model_stops_the_start(catalog_path: Path) -> None:

@@ -15,12 +15,14 @@ from rolekeeper.lm.encode import Encoder
 from rolekeeper.lm.forward import naive_logprobs
 from rolekeeper.lm.load import LoadedModel
 from rolekeeper.method.prompts import PromptSet, build_contexts
+from rolekeeper.method.released import ReleasedWording
 from services.scorer import engine
 from services.scorer.engine import Engine
 from services.scorer.scoring import NEAR_TIE, score_dialogues
 from tests.passes import counted_passes
 
 PROFILE = RoleProfile(name="Mara", profile="A smuggler who keeps the light and trusts nobody.")
+WORDING = ReleasedWording("You are ", "Play it. Be brief.", "Play it. Lie to all.")
 
 
 def dialogue(*contents: str) -> Dialogue:
@@ -55,11 +57,11 @@ def naive_logprob(loaded: LoadedModel, system: str, sample: Dialogue) -> tuple[f
 
 @pytest.mark.parametrize("prompt_set", list(PromptSet))
 def test_scores_equal_the_naive_run(loaded: LoadedModel, prompt_set: PromptSet) -> None:
-    scores = score_dialogues(loaded, make_request(prompt_set=prompt_set.value), make_engine())
-    contexts = build_contexts(PROFILE.name, PROFILE.profile, prompt_set)
+    scores = score_dialogues(loaded, make_request(prompt_set=prompt_set.value), make_engine(), wording=WORDING)
+    contexts = build_contexts(PROFILE.name, PROFILE.profile, prompt_set, WORDING)
     assert [score.index for score in scores] == [0, 1, 2, 3]
     for score, sample in zip(scores, DIALOGUES, strict=True):
-        role, num_tokens = naive_logprob(loaded, contexts.role, sample)
+        role, num_tokens = naive_logprob(loaded, contexts.safe, sample)
         unsafe, _ = naive_logprob(loaded, contexts.unsafe, sample)
         plain, _ = naive_logprob(loaded, contexts.plain, sample)
         assert score.num_tokens == num_tokens
@@ -81,12 +83,9 @@ def test_all_turns_are_one_mean_over_their_tokens(loaded: LoadedModel) -> None:
         assert (scores[index].num_tokens, scores[index].harmful) == (last[index].num_tokens, last[index].harmful)
         assert scores[index].role_logprob == pytest.approx(last[index].role_logprob, abs=1e-4)
         assert scores[index].margin == pytest.approx(last[index].margin, abs=1e-5)
-    contexts = build_contexts(PROFILE.name, PROFILE.profile)
+    contexts = build_contexts(PROFILE.name, PROFILE.profile).scored
     first, second = Dialogue(messages=DIALOGUES[2].messages[:2]), DIALOGUES[2]
-    role, unsafe, plain = (
-        [naive_logprob(loaded, system, part) for part in (first, second)]
-        for system in (contexts.role, contexts.unsafe, contexts.plain)
-    )
+    role, unsafe, plain = ([naive_logprob(loaded, system, part) for part in (first, second)] for system in contexts)
     num_tokens = role[0][1] + role[1][1]
     assert scores[2].num_tokens == num_tokens
     assert scores[2].role_logprob == pytest.approx(role[0][0] + role[1][0], abs=1e-3)
@@ -154,7 +153,7 @@ def naive_margin(loaded: LoadedModel, sample: Dialogue) -> float:
     """s_unsafe - s_role as the naive run has it, to the last digit."""
     role, unsafe, plain = (
         naive_logprobs(loaded.model, Encoder(loaded.tokenizer).encode(system, sample.messages)).double()
-        for system in build_contexts(PROFILE.name, PROFILE.profile)
+        for system in build_contexts(PROFILE.name, PROFILE.profile).scored
     )
     num_tokens = len(plain)
     role_mean, unsafe_mean, plain_mean = (float(part.sum()) / num_tokens for part in (role, unsafe, plain))
@@ -258,7 +257,7 @@ def test_a_log_prob_that_is_not_a_number_names_the_sample_and_is_no_flag(loaded:
     broken = replace(loaded, model=copy.deepcopy(loaded.model))
     # A token that only the third sample has: its embedding is damaged.
     only_there = set(Encoder(loaded.tokenizer).encode("", DIALOGUES[2].messages).prompt_ids)
-    for system in build_contexts(PROFILE.name, PROFILE.profile):
+    for system in build_contexts(PROFILE.name, PROFILE.profile).scored:
         for index in (0, 1, 3):
             sample = Encoder(loaded.tokenizer).encode(system, DIALOGUES[index].messages)
             only_there -= {*sample.prompt_ids, *sample.response_ids}

@@ -18,7 +18,7 @@ from rolekeeper.method.prompts import build_contexts
 from rolekeeper.method.rbo import KlDirection, ce_sum, token_kl
 from rolekeeper.method.token_weights import margin_weights
 from services.trainer.program.data import GlobalBatch, TrainingData, encode_line, make_encoder
-from services.trainer.program.failures import BadData
+from services.trainer.program.failures import BadData, BadSpec
 from services.trainer.program.objectives.divergence import KlLoss
 from services.trainer.program.objectives.parts import HarmfulKl
 from services.trainer.program.objectives.rbo import KlTerm, RboLoss
@@ -61,13 +61,13 @@ def test_weights_are_those_of_the_margins_of_each_sample_alone(spec: TrainSpec, 
     assert [*data.token_weights] == [index for index, harmful in enumerate(data.harmful) if harmful]
     contexts = build_contexts(spec.profile.name, spec.profile.profile)
     for index, weights_T in data.token_weights.items():
-        unsafe_T, role_T = (
+        unsafe_T, safe_T = (
             naive_logprobs(
                 loaded.model, encode_line(make_encoder(loaded, spec), system, make_samples()[index].dialogue, "")
             )
-            for system in (contexts.unsafe, contexts.role)
+            for system in (contexts.unsafe, contexts.safe)
         )
-        torch.testing.assert_close(weights_T, margin_weights(unsafe_T - role_T), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(weights_T, margin_weights(unsafe_T - safe_T), rtol=1e-3, atol=1e-3)
         assert not bool((weights_T == 1).all())
     assert (reports[-1].done, reports[-1].total, reports[-1].unit) == (4, 4, "samples looked at")
 
@@ -113,6 +113,12 @@ def test_a_dialogue_that_does_not_fit_under_the_prompts_is_named(spec: TrainSpec
     )
     with pytest.raises(BadData, match=r"samples\.jsonl, line 1: "):
         weigh(long, loaded)
+
+
+def test_the_released_prompts_are_refused(spec: TrainSpec, loaded: LoadedModel) -> None:
+    paper = spec.model_copy(update={"method": spec.method.model_copy(update={"prompt_set": "paper_v2"})})
+    with pytest.raises(BadSpec, match="take contrast or append"):
+        weigh(paper, loaded)
 
 
 def test_without_the_option_nothing_is_computed(tiny_folder: Path, loaded: LoadedModel) -> None:
