@@ -7,20 +7,23 @@ from dataclasses import dataclass
 
 from gateway.settings import Settings
 from rolekeeper.artifacts.store import Store
+from rolekeeper.contracts.policy import Policy
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.lm.catalog import ModelEntry, load_catalog
+from rolekeeper.policy import load_policy
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Database, artifact store, queue and allow-list."""
+    """Database, artifact store, queue, allow-list, and what is asked of every evaluation."""
 
     settings: Settings
     database: Database
     store: Store
     hints: Hints
     catalog: Mapping[str, ModelEntry]
+    policy: Policy
 
     def close(self) -> None:
         """Close all connections."""
@@ -36,4 +39,5 @@ def open_resources(settings: Settings) -> Resources:
         store=Store(settings.store_dir),
         hints=Hints(settings.redis_url),
         catalog=load_catalog(settings.models),
+        policy=load_policy(settings.gate_policy).policy,
     )

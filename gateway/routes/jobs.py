@@ -25,13 +25,12 @@ from gateway.suite_files import find_suite_files
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
-from rolekeeper.contracts.release import Scope
 from rolekeeper.errors import UnknownBaseModel
 from rolekeeper.jobs import pausing, service
 from rolekeeper.jobs.db import after_commit
-from rolekeeper.jobs.keys import Caller
 from rolekeeper.jobs.reevaluation import Again, evaluate_again
 from rolekeeper.lm.catalog import find_entry
+from rolekeeper.policy import apply_policy, refuse_weaker
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS))
@@ -48,7 +47,7 @@ def create_job(
 ) -> Job:
     """Queue a job: score the dialogues, train the adapter, evaluate it. Follow it at `Location`."""
     _check_base_model(resources, new.base_model)
-    _check_gate(caller, new.evaluation)
+    new = new.model_copy(update={"evaluation": apply_policy(resources.policy, new.evaluation, "/evaluation")})
     request_id: str = request.state.request_id
     files = find_suite_files(session, caller.owner, new.evaluation.suites)
     files |= keep_method_files(session, resources.store, caller.owner, new.method)
@@ -75,7 +74,7 @@ def evaluate_job(
 ) -> Job:
     """Queue a job with the scores and the adapter of this one, which only evaluates. What is left out is as before."""
     options, resources = asked or EvaluationOptions(), find_resources(request)
-    _check_gate(caller, options)
+    refuse_weaker(resources.policy, options, "")
     request_id: str = request.state.request_id
     again = Again(options, find_suite_files(session, caller.owner, options.suites, under=""), request_id)
     job = evaluate_again(session, caller.owner, job_id, again)
@@ -155,12 +154,6 @@ def _hint(resources: Resources, job: Job, request_id: str) -> None:
     for stage in job.stages:
         if stage.status == Status.QUEUED:
             resources.hints.send(stage.name, job.id, request_id)
-
-
-def _check_gate(caller: Caller, asked: EvaluationOptions) -> None:
-    """Raise Forbidden for a gate that lets through more than the default, unless the key may approve."""
-    if asked.gate.is_laxer_than_default:
-        caller.require(Scope.APPROVE)
 
 
 def _check_base_model(resources: ResourcesDep, alias: str) -> None:

@@ -74,8 +74,10 @@ def is_withheld(job: Job) -> bool:
 def withheld_lines(job: Job) -> list[str]:
     """Say of a withheld adapter what speaks against it and what can be done."""
     reasons = () if job.release is None else job.release.reasons
+    is_undecided = job.release is not None and (job.release.decided_by, job.release.verdict) == ("gate", "undecided")
+    why = ": the release gate could not tell whether it is safe" if is_undecided else ""
     return [
-        f"{job.id} succeeded, but its adapter is withheld",
+        f"{job.id} succeeded, but its adapter is withheld{why}",
         *(f"  {reason}" for reason in reasons),
         f"next: rolekeeper report {job.id}; an approver can let it out: rolekeeper release {job.id} --note ...",
     ]

@@ -10,12 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from rolekeeper.contracts.estimates import Estimate
-from rolekeeper.contracts.gate import GateOutcome
+from rolekeeper.contracts.gate import GateOutcome, GateVerdict
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison, JudgedRefusals, PairedDifference, PartResults, VoiceMeasure
 from rolekeeper.report.sentences import Question, all_measures, three_questions
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
+GATE_WORDS: dict[GateVerdict, tuple[str, str]] = {
+    "released": ("passed", "green"),
+    "blocked": ("a loss was found, the adapter is held back", "red"),
+    "undecided": ("undecided, the adapter is left to an approver", "yellow"),
+}
 DIFFERENCE = "{0.value:+.3f} [{0.low:+.3f}, {0.high:+.3f}]"
 
 
@@ -93,10 +98,12 @@ def _judged_cells(part: PartResults, judged: JudgedRefusals) -> Iterator[str | T
 
 
 def _gate_text(gate: GateOutcome) -> Text:
-    if gate.passed:
-        return Text(f"release gate: passed, {len(gate.checks)} checks", style="green")
-    reasons = "".join(f"\n  {check.sentence}" for check in gate.reasons)
-    return Text(f"release gate: the adapter is held back{reasons}", style="red")
+    found, style = GATE_WORDS[gate.verdict]
+    lines = [f"release gate: {found}, {len(gate.checks)} checks", *(f"  {check.sentence}" for check in gate.reasons)]
+    caught = [f"{check.suite} {check.part} {check.caught:g}" for check in gate.checks if check.caught is not None]
+    if caught:
+        lines.append(f"  smallest loss that it would not let pass, with 80 % probability: {', '.join(caught)}")
+    return Text("\n".join(lines), style=style)
 
 
 def _attacks_table(report: SafetyReport) -> Table:

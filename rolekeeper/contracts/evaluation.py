@@ -28,6 +28,18 @@ class Decoding(Contract):
         "positive one. Published with 0.5. Takes twice the time",
     )
 
+    def is_like(self, other: Decoding) -> bool:
+        """Whether both choose among tokens the same way, whatever the seed. Where none is drawn, top_p says nothing."""
+        return (self.temperature, self.rose_weight, self._mass) == (other.temperature, other.rose_weight, other._mass)
+
+    @property
+    def _mass(self) -> float:
+        return self.top_p if self.temperature else 1.0
+
+    def __str__(self) -> str:
+        drawn = f"temperature {self.temperature:g}, top_p {self.top_p:g}" if self.temperature else "greedy"
+        return drawn if self.rose_weight is None else f"{drawn}, ROSE of weight {self.rose_weight:g}"
+
 
 class EvaluationOptions(Contract):
     """What the safety report measures."""

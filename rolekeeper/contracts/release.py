@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rolekeeper.contracts.gate import GateVerdict
 from rolekeeper.contracts.problems import Contract
 
 # Anything but blanks; PostgreSQL keeps no NUL.
@@ -39,6 +40,11 @@ class Release(Contract):
     decided_at: datetime | None = None
     decided_by: str | None = Field(default=None, description="gate, or the id of an approver's key")
     job: str | None = Field(default=None, description="The job that the decision was made on")
+    verdict: GateVerdict | None = Field(
+        default=None,
+        description="What the gate found when it held the adapter back: a loss (`blocked`), or too little to tell "
+        "(`undecided`)",
+    )
     reasons: tuple[str, ...] = Field(default=(), description="What the gate found that speaks against the adapter")
     note: str | None = Field(default=None, description="The approver's note")
 
@@ -63,6 +69,7 @@ class AuditAction(StrEnum):
     KEY_CREATED = "key.created"
     GATE_PASSED = "gate.passed"
     GATE_BLOCKED = "gate.blocked"
+    GATE_UNDECIDED = "gate.undecided"
     ADAPTER_RELEASED = "adapter.released"
     ADAPTER_WITHHELD = "adapter.withheld"
     ADAPTER_DOWNLOADED = "adapter.downloaded"

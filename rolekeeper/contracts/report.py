@@ -72,7 +72,7 @@ class SafetyReport(Contract):
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     object: Literal["safety_report"] = "safety_report"
-    schema_version: Literal[2] = Field(default=2, description="Grows when a reader must change")
+    schema_version: Literal[2, 3] = Field(default=3, description="Grows when a reader must change")
     job: str
     character: str
     character_name: str

@@ -1,24 +1,27 @@
 """Whether an adapter is given out: what the gate decides, and what an approver decides over it.
 
     pending   -> released   an evaluation passed the gate
-    pending   -> withheld   an evaluation did not pass
-    released  -> withheld   a later evaluation did not pass
-    approved  -> withheld   a later evaluation found something that the approver had not seen
+    pending   -> withheld   an evaluation showed a loss, or left the gate undecided
+    withheld  -> released   the gate was undecided, and an evaluation that asks more passed it
+    released  -> withheld   a later evaluation showed a loss
+    approved  -> withheld   a later evaluation showed a loss that the approver had not seen
     any       -> approved   an approver released it
     any       -> withheld   an approver withheld it
 
-Only an approver opens what is withheld: an evaluation that passes does not. The state is that of the adapter's bytes,
-for one owner, so that neither a second evaluation nor the same order again is a way around a decision.
+Only an approver opens what a loss or another approver withholds. Nothing but a loss is decided while a job that trained
+the adapter has its own evaluation before it, and an evaluation that leaves the gate undecided closes nothing. The state
+is that of the adapter's bytes, for one owner, so that neither a second evaluation nor the same order again is a way
+around a decision.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
-from rolekeeper.contracts.gate import GateOutcome
+from rolekeeper.contracts.gate import GateOutcome, GateVerdict
 from rolekeeper.contracts.jobs import TERMINAL, Job, Status
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.contracts.release import AuditAction, ReleaseStatus, Scope
@@ -26,10 +29,20 @@ from rolekeeper.errors import AdapterWithheld, Conflict
 from rolekeeper.jobs import audit, repository
 from rolekeeper.jobs.audit import About
 from rolekeeper.jobs.keys import Caller
-from rolekeeper.jobs.rows import JobRow, ReleaseRow
+from rolekeeper.jobs.rows import ArtifactRow, JobRow, ReleaseRow
 from rolekeeper.jobs.service import get_artifact
 
 GATE = "gate"
+ACTIONS: dict[GateVerdict, AuditAction] = {
+    "released": AuditAction.GATE_PASSED,
+    "blocked": AuditAction.GATE_BLOCKED,
+    "undecided": AuditAction.GATE_UNDECIDED,
+}
+FOUND: dict[GateVerdict, str] = {
+    "released": "the evaluation passed the gate",
+    "blocked": "the evaluation did not pass the gate, which found a loss",
+    "undecided": "the evaluation leaves the gate undecided",
+}
 
 
 def decide_by_gate(session: Session, job: JobRow, report: Artifact, outcome: GateOutcome) -> None:
@@ -37,21 +50,50 @@ def decide_by_gate(session: Session, job: JobRow, report: Artifact, outcome: Gat
     adapter = repository.find_artifact(session, job.id, ArtifactKind.ADAPTER)
     if adapter is None:
         raise Conflict(f"job {job.id} has no adapter to release")
-    release, found = _lock(session, job.owner, adapter), outcome.model_dump(mode="json")
-    if outcome.passed:
-        if release.status == ReleaseStatus.PENDING:
-            _set(release, job, ReleaseStatus.RELEASED, GATE)
-    else:
-        was_seen = release.status == ReleaseStatus.APPROVED and release.outcome == found
-        if release.status != ReleaseStatus.WITHHELD and not was_seen:
-            _set(release, job, ReleaseStatus.WITHHELD, GATE)
-        release.outcome = found
+    release = _lock(session, job.owner, adapter)
+    waits_for = _own_evaluation(session, job, adapter)
+    if outcome.verdict == "blocked":
+        _block(release, job, outcome)
+    elif waits_for is None and _may_settle(release, outcome):
+        is_passed = outcome.verdict == "released"
+        _set(release, job, ReleaseStatus.RELEASED if is_passed else ReleaseStatus.WITHHELD, GATE)
+        release.outcome = None if is_passed else outcome.model_dump(mode="json")
     release.version += 1
-    _tell_of_gate(session, job, outcome, ReleaseStatus(release.status))
-    action = AuditAction.GATE_PASSED if outcome.passed else AuditAction.GATE_BLOCKED
+    _tell_of_gate(session, job, outcome, _state(release, waits_for))
     note = " ".join(check.sentence for check in outcome.reasons) or None
     about = About(None, job.id, adapter.sha256, report.sha256, note, job.request_id)
-    audit.append(session, job.owner, action, about)
+    audit.append(session, job.owner, ACTIONS[outcome.verdict], about)
+
+
+def _block(release: ReleaseRow, job: JobRow, outcome: GateOutcome) -> None:
+    before = _outcome(release)
+    was_seen = release.status == ReleaseStatus.APPROVED and before == outcome
+    was_blocked = release.status == ReleaseStatus.WITHHELD and (before is None or before.verdict == "blocked")
+    if not (was_seen or was_blocked or _is_withheld_by_key(release)):
+        _set(release, job, ReleaseStatus.WITHHELD, GATE)
+    release.outcome = outcome.model_dump(mode="json")
+
+
+def _may_settle(release: ReleaseRow, outcome: GateOutcome) -> bool:
+    """Whether what shows no loss decides: nothing was decided, or the gate was undecided on a smaller evaluation."""
+    if release.status == ReleaseStatus.PENDING:
+        return True
+    before = _outcome(release)
+    if release.status != ReleaseStatus.WITHHELD or release.decided_by != GATE or before is None:
+        return False
+    return before.verdict == "undecided" and outcome.asks_more_than(before)
+
+
+def _own_evaluation(session: Session, job: JobRow, adapter: Artifact) -> str | None:
+    """Another job that trained the same bytes and is not done with its own evaluation. The release's row is locked."""
+    others = (
+        select(JobRow.id)
+        .join(ArtifactRow, ArtifactRow.job_id == JobRow.id)
+        .where(JobRow.owner == job.owner, JobRow.id != job.id, JobRow.status.not_in(TERMINAL))
+        .where(ArtifactRow.kind == ArtifactKind.ADAPTER, ArtifactRow.sha256 == adapter.sha256)
+        .where(JobRow.options["evaluates"].astext.is_(None))
+    )
+    return session.scalars(others.order_by(JobRow.number).limit(1)).first()
 
 
 def decide_by_key(
@@ -121,37 +163,52 @@ def _set(release: ReleaseRow, job: JobRow, status: ReleaseStatus, by: str, note:
     release.decided_at = func.clock_timestamp()
 
 
-def _tell_of_gate(session: Session, job: JobRow, outcome: GateOutcome, status: ReleaseStatus) -> None:
-    kind = AuditAction.GATE_PASSED if outcome.passed else AuditAction.GATE_BLOCKED
-    found = "the evaluation passed the gate" if outcome.passed else "the evaluation did not pass the gate"
+def _tell_of_gate(session: Session, job: JobRow, outcome: GateOutcome, state: str) -> None:
     sentences = [check.sentence for check in outcome.reasons]
-    repository.add_event(session, job.id, kind, f"{found}; the adapter is {status}", reasons=sentences)
+    message = f"{FOUND[outcome.verdict]}; the adapter is {state}"
+    repository.add_event(session, job.id, ACTIONS[outcome.verdict], message, reasons=sentences)
+
+
+def _state(release: ReleaseRow, waits_for: str | None) -> str:
+    is_pending = release.status == ReleaseStatus.PENDING
+    return f"{release.status} until {waits_for} is evaluated" if is_pending and waits_for else str(release.status)
+
+
+def _outcome(release: ReleaseRow) -> GateOutcome | None:
+    return None if release.outcome is None else GateOutcome.model_validate(release.outcome)
+
+
+def _is_withheld_by_key(release: ReleaseRow) -> bool:
+    return release.status == ReleaseStatus.WITHHELD and release.decided_by != GATE
 
 
 def _reasons(release: ReleaseRow) -> list[ErrorItem]:
-    """What the gate found, each with its place in the safety report."""
-    if release.outcome is None:
+    """What the gate found that speaks against the adapter, each with its place in the safety report."""
+    outcome = _outcome(release)
+    if outcome is None:
         return []
-    checks = GateOutcome.model_validate(release.outcome).checks
-    return [
-        ErrorItem(pointer=f"/gate/checks/{number}", detail=check.sentence)
-        for number, check in enumerate(checks)
-        if not check.passed
-    ]
+    places = {id(check): number for number, check in enumerate(outcome.checks)}
+    return [ErrorItem(pointer=f"/gate/checks/{places[id(check)]}", detail=check.sentence) for check in outcome.reasons]
 
 
 def _pending_detail(job: JobRow) -> str:
-    why = f"the adapter of job {job.id} is withheld: no evaluation of it has been through the release gate"
+    why = f"the adapter of job {job.id} is withheld: the release gate has not decided on it"
     if Status(job.status) in TERMINAL:
         return f"{why}, and the job has {job.status}; evaluate it again (POST /v1/jobs/{job.id}/evaluate)"
     return f"{why}, and the job is still {job.status}; ask again when it is done"
 
 
 def _withheld_detail(release: ReleaseRow, reasons: list[ErrorItem]) -> str:
-    by_gate = release.decided_by == GATE
+    outcome, by_gate = _outcome(release), release.decided_by == GATE
+    is_undecided = by_gate and outcome is not None and outcome.verdict == "undecided"
     first = f" {reasons[0].detail}" if reasons and by_gate else f" {release.note}" if release.note else ""
     who = "the release gate" if by_gate else f"an approver (key {release.decided_by})"
+    why = ", which could not tell whether it is safe" if is_undecided else ""
+    other = (
+        f", and so can an evaluation that asks more: POST /v1/jobs/{release.job_id}/evaluate" if is_undecided else ""
+    )
     return (
-        f"the adapter is withheld by {who}, on job {release.job_id}:{first} Read GET /v1/jobs/{release.job_id}/report; "
-        f"a key with the scope {Scope.APPROVE} can release it: POST /v1/jobs/{release.job_id}/release with a note"
+        f"the adapter is withheld by {who}{why}, on job {release.job_id}:{first} Read GET "
+        f"/v1/jobs/{release.job_id}/report; a key with the scope {Scope.APPROVE} can release it: POST "
+        f"/v1/jobs/{release.job_id}/release with a note{other}"
     )

@@ -163,6 +163,7 @@ def find_release(session: Session, owner: str, adapter: Artifact) -> Release:
         decided_at=row.decided_at,
         decided_by=row.decided_by,
         job=row.job_id,
+        verdict=None if outcome is None else outcome.verdict,
         reasons=tuple(check.sentence for check in outcome.reasons) if outcome else (),
         note=row.note,
     )

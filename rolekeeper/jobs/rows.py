@@ -166,7 +166,7 @@ class ArtifactRow(Row):
 class ReleaseRow(Row):
     """Whether an owner's adapter is given out. The key is the adapter's bytes, so no second job is a way around it.
 
-    `outcome` is what the gate found when it last blocked. `version` grows with every decision.
+    `outcome` is what the gate found when it last held the adapter back. `version` grows with every decision.
     """
 
     __tablename__ = "release"

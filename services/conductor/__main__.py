@@ -10,6 +10,7 @@ from celery.signals import worker_ready
 from rolekeeper.jobs.draining import drain_at_shutdown
 from rolekeeper.jobs.queue import make_celery
 from rolekeeper.logs import configure_logging
+from rolekeeper.policy import load_policy
 from services.conductor.settings import Settings
 from services.conductor.sweeper import Sweeper
 from services.conductor.tasks import PROCESS
@@ -19,6 +20,7 @@ def main() -> None:
     """Start the Celery worker, and the sweeper beside it, and stay."""
     settings = Settings()
     configure_logging(PROCESS, settings.log_level)
+    load_policy(settings.gate_policy)  # one that can't be used is heard of before there is a job
     stop = threading.Event()
 
     def start_sweeper(**_signal: Any) -> None:

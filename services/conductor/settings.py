@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     scorer_url: str
     evaluator_url: str
     service_token: str
+    gate_policy: Path | None = None
     lease_seconds: float = Field(default=60.0, gt=0)
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     sweep_seconds: float = Field(default=5.0, gt=0)

@@ -18,7 +18,8 @@ from rolekeeper.contracts.suites import SuiteRequest, suite_file_key
 from rolekeeper.contracts.verdicts import MAX_ITEMS, MAX_SOURCE_TOKENS, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.jobs.claims import Outcome, Work
 from rolekeeper.jobs.holding import Holding
-from services.conductor.gate import pass_through_gate
+from rolekeeper.policy import StatedPolicy
+from services.conductor.gate.decide import pass_through_gate
 from services.conductor.held_out import read_questions, split_held_out
 from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
@@ -109,8 +110,11 @@ def score_all(
     return drafted
 
 
-def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
-    """Ask the base and the tuned model the same prompts, judge the answers, and write the safety report."""
+def evaluate(holding: Holding, store: Store, evaluator: Remote, policy: StatedPolicy) -> None:
+    """Ask the base and the tuned model the same prompts, judge the answers, and write the safety report.
+
+    The gate goes by the `policy` of the deployment beside the job's own words.
+    """
     work, job = holding.work, holding.work.job
     suites = ask_for_suites(work, evaluator)
     scored = read_scored(store, work)
@@ -122,7 +126,8 @@ def evaluate(holding: Holding, store: Store, evaluator: Remote) -> None:
     meter = Meter(num_answers, "answers")
     base = ask(holding, evaluator, questions, None, meter)
     tuned = ask(holding, evaluator, questions, adapter_sha256, meter)
-    report = pass_through_gate(build_report(ReportInputs(work, suites, held_out, scored, training, base, tuned)))
+    report = build_report(ReportInputs(work, suites, held_out, scored, training, base, tuned))
+    report = pass_through_gate(report, policy)
     artifact = store.put(report.model_dump_json(indent=1).encode())
     message = f"judged {num_answers} answers and wrote the report"
     holding.succeed(Outcome(ArtifactKind.REPORT, artifact, message, gate=report.gate))

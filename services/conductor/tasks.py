@@ -19,6 +19,7 @@ from rolekeeper.jobs.draining import hear_of_shutdown, is_draining
 from rolekeeper.jobs.holding import Holding, Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints, task_name
 from rolekeeper.logs import configure_logging
+from rolekeeper.policy import load_policy
 from services.conductor import stages
 from services.conductor.remote import Remote
 from services.conductor.settings import Settings
@@ -32,6 +33,7 @@ class Conductor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store(settings.store_dir)
+        self._policy = load_policy(settings.gate_policy)
         self._worker = Worker(
             name=f"{PROCESS}@{socket.gethostname()}:{os.getpid()}",
             database=Database(settings.database_url),
@@ -54,7 +56,7 @@ class Conductor:
         structlog.get_logger().info("stage started", attempt=holding.held.attempt)
         with self._remote("evaluator", self._settings.evaluator_url, holding) as evaluator:
             if stage is StageName.EVALUATE:
-                stages.evaluate(holding, self._store, evaluator)
+                stages.evaluate(holding, self._store, evaluator, self._policy)
             else:
                 stages.check_evaluation(holding.work, evaluator)
                 with self._remote("scorer", self._settings.scorer_url, holding) as scorer:

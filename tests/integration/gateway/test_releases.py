@@ -23,7 +23,7 @@ from tests.integration.gateway.calls import create_character, create_job, proble
 from tests.integration.gateway.test_results import ADAPTER, REPORT
 from tests.integration.jobs.moves import PASSED, gate_outcome
 
-FELL = gate_outcome(False, "suite starter: the refusal rate fell.")
+FELL = gate_outcome("blocked", "suite starter: the refusal rate fell.")
 NOTE = {"note": "Looked at every answer; the lost refusals are false alarms."}
 MADE = {StageName.SCORE: ArtifactKind.SCORES, StageName.TRAIN: ArtifactKind.ADAPTER}
 
@@ -73,7 +73,7 @@ def test_an_adapter_is_not_there_before_the_gate_has_seen_it(bench: Bench) -> No
     assert bench.owner.get(path).json()["release"]["status"] == "pending"
     problem = problem_of(bench.owner.get(f"{path}/adapter"), 409)
     assert problem.error.code == "adapter_withheld"
-    assert "has been through the release gate" in problem.detail
+    assert "the release gate has not decided on it" in problem.detail
 
 
 def test_a_withheld_adapter_says_why_and_what_to_do(bench: Bench) -> None:
@@ -217,13 +217,15 @@ def test_an_adapter_is_evaluated_again(bench: Bench, redis_url: str) -> None:
     problem_of(bench.owner.post(f"/v1/jobs/{create_job(bench.owner)}/evaluate"), 409)
 
 
-def test_a_laxer_gate_takes_an_approvers_key(bench: Bench, make_client: Callable[..., TestClient]) -> None:
-    path, lax = bench.blocked(), {"gate": {"margin": 0.5}}
+def test_no_key_weakens_the_gate(bench: Bench, make_client: Callable[..., TestClient]) -> None:
+    path, lax = bench.blocked(), {"gate": {"margin": 0.5, "floor": 0.1}}
     order = {"character": create_character(bench.owner), "base_model": "smollm2-135m", "evaluation": lax}
     both = make_client("platform", Scope.WRITE_JOBS, Scope.APPROVE)
-    for url, body in (("/v1/jobs", order), (f"{path}/evaluate", lax)):
-        assert "safety:approve" in problem_of(bench.owner.post(url, json=body), 403).detail
-        assert both.post(url, json=body).status_code == 202
+    for url, body, under in (("/v1/jobs", order, "/evaluation"), (f"{path}/evaluate", lax, "")):
+        for client in (bench.owner, both):
+            problem = problem_of(client.post(url, json=body), 422)
+            assert [item.pointer for item in problem.errors] == [f"{under}/gate/margin", f"{under}/gate/floor"]
+            assert "must be at most 0.05" in problem.detail
 
 
 READ = {Scope.WRITE_JOBS, Scope.APPROVE}

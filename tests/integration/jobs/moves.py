@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import func, update
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
-from rolekeeper.contracts.gate import GateCheck, GateOutcome
+from rolekeeper.contracts.gate import GateCheck, GateOutcome, GateVerdict
 from rolekeeper.contracts.jobs import Job, Progress, StageName, Status
 from rolekeeper.contracts.suites import Part
 from rolekeeper.jobs import claims, service, sweeps
@@ -32,22 +32,22 @@ def must_take(database: Database, job_id: str, stage: StageName = StageName.SCOR
     return held
 
 
-def gate_outcome(passed: bool, sentence: str = "the refusal rate fell") -> GateOutcome:
+def gate_outcome(verdict: GateVerdict, sentence: str = "the refusal rate fell", num_prompts: int = 40) -> GateOutcome:
     """What a gate found in one check."""
     check = GateCheck(
         rule="loss",
         suite="starter",
         part=Part.HARMFUL,
-        passed=passed,
+        verdict=verdict,
         sentence=sentence,
         threshold=0.05,
-        num_prompts=40,
+        num_prompts=num_prompts,
         difference=-0.1,
     )
-    return GateOutcome(passed=passed, checks=(check,))
+    return GateOutcome(verdict=verdict, checks=(check,))
 
 
-PASSED = gate_outcome(True)
+PASSED = gate_outcome("released")
 
 
 def finish(database: Database, held: Claim, gate: GateOutcome = PASSED) -> None:

@@ -15,7 +15,8 @@ from tests.integration.jobs.moves import PASSED, finish, gate_outcome, must_take
 
 APPROVER = Caller("key_1", OWNER, frozenset({Scope.APPROVE}))
 PENDING, RELEASED, WITHHELD, APPROVED = ReleaseStatus
-FELL, FELL_MORE = gate_outcome(False), gate_outcome(False, "the refusal rate fell more")
+FELL, FELL_MORE = gate_outcome("blocked"), gate_outcome("blocked", "the refusal rate fell more")
+UNDECIDED = gate_outcome("undecided", "too few prompts", num_prompts=20)
 
 
 def train(database: Database, owner: str = OWNER) -> str:

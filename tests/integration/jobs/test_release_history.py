@@ -16,6 +16,7 @@ from rolekeeper.contracts.release import AuditAction, AuditEntry, ReleaseStatus
 from rolekeeper.errors import Conflict
 from rolekeeper.jobs import audit, service
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.releases import ACTIONS
 from tests.integration.jobs.conftest import OWNER
 from tests.integration.jobs.moves import PASSED
 from tests.integration.jobs.releasing import (
@@ -24,6 +25,7 @@ from tests.integration.jobs.releasing import (
     FELL_MORE,
     PENDING,
     RELEASED,
+    UNDECIDED,
     WITHHELD,
     again,
     decide,
@@ -38,10 +40,21 @@ DECISIONS = [AuditAction.ADAPTER_RELEASED, AuditAction.ADAPTER_WITHHELD]
 
 
 class Model(NamedTuple):
-    """What is known of the adapter: its state, and the failed outcome that was seen last."""
+    """What is known of the adapter: its state, what last spoke against it, and whether an approver withholds it."""
 
     status: ReleaseStatus
     seen: GateOutcome | None = None
+    by_key: bool = False
+
+    def after(self, outcome: GateOutcome, waits: bool) -> Model:
+        """What is known after an evaluation."""
+        if outcome.verdict == "blocked":
+            is_seen = (self.status, self.seen) == (APPROVED, outcome)
+            return Model(self.status if is_seen else WITHHELD, outcome, self.by_key and self.status == WITHHELD)
+        is_open_question = self.status == WITHHELD and not self.by_key and self.seen == UNDECIDED
+        if waits or not (self.status == PENDING or (is_open_question and outcome == PASSED)):
+            return self
+        return Model(RELEASED) if outcome == PASSED else Model(WITHHELD, outcome)
 
 
 class ReleaseMachine(RuleBasedStateMachine):
@@ -52,11 +65,13 @@ class ReleaseMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         with self.database.transaction() as session:
-            # The bytes are the same in every example, and so would be what was decided on them.
+            # The bytes are the same in every example, and so would be who waits to decide and what was decided.
             session.execute(text("delete from release"))
+            session.execute(text("delete from artifact"))
         self.start = max((entry.id for entry in self._all()), default=0)
         self.jobs = [train(self.database)]
         self.waiting = list(self.jobs)
+        self.trained = set(self.jobs)
         self.model = Model(PENDING)
         self.expected: list[AuditAction] = []
         self.version = version(self.database, self.jobs[0])
@@ -66,17 +81,13 @@ class ReleaseMachine(RuleBasedStateMachine):
             return list(audit.list_entries(session, OWNER, None, None, 100).data)
 
     @precondition(lambda self: self.waiting)
-    @rule(data=st.data(), outcome=st.sampled_from([PASSED, FELL, FELL_MORE]))
+    @rule(data=st.data(), outcome=st.sampled_from([PASSED, UNDECIDED, FELL, FELL_MORE]))
     def evaluate(self, data: st.DataObject, outcome: GateOutcome) -> None:
         job_id = data.draw(st.sampled_from(self.waiting))
         self.waiting.remove(job_id)
         evaluate(self.database, job_id, outcome)
-        status, seen = self.model
-        if outcome.passed:
-            self.model = Model(RELEASED if status == PENDING else status, seen)
-        else:
-            self.model = Model(status if (status, seen) == (APPROVED, outcome) else WITHHELD, outcome)
-        self.expected.append(AuditAction.GATE_PASSED if outcome.passed else AuditAction.GATE_BLOCKED)
+        self.model = self.model.after(outcome, bool(self.trained.intersection(self.waiting)))
+        self.expected.append(ACTIONS[outcome.verdict])
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -92,7 +103,9 @@ class ReleaseMachine(RuleBasedStateMachine):
 
     @rule()
     def order_the_same_again(self) -> None:
-        self._add(train(self.database))
+        job_id = train(self.database)
+        self.trained.add(job_id)
+        self._add(job_id)
 
     def _add(self, job_id: str) -> None:
         self.jobs.append(job_id)
@@ -105,7 +118,7 @@ class ReleaseMachine(RuleBasedStateMachine):
         with pytest.raises(Conflict) if is_early else nullcontext():
             decide(self.database, job_id, status)
         if not is_early:
-            self.model = self.model._replace(status=status)
+            self.model = self.model._replace(status=status, by_key=status == WITHHELD)
             self.expected.append(DECISIONS[status == WITHHELD])
 
     @invariant()

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from rolekeeper.contracts.evaluation import EvaluationOptions
+from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import JobError, StageName, Status
 from rolekeeper.contracts.release import AuditAction, Scope
 from rolekeeper.errors import AdapterWithheld, Conflict, Forbidden, InvalidInput, NotFound
@@ -15,7 +16,7 @@ from rolekeeper.jobs.audit import About
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.keys import Caller
 from tests.integration.jobs.conftest import OWNER, queue_job
-from tests.integration.jobs.moves import finish, must_take, read
+from tests.integration.jobs.moves import PASSED, finish, gate_outcome, must_take, read
 from tests.integration.jobs.releasing import (
     APPROVED,
     APPROVER,
@@ -23,6 +24,7 @@ from tests.integration.jobs.releasing import (
     FELL_MORE,
     PENDING,
     RELEASED,
+    UNDECIDED,
     WITHHELD,
     again,
     decide,
@@ -98,6 +100,85 @@ def test_an_approval_covers_what_the_approver_saw(database: Database) -> None:
     evaluate(database, again(database, job_id), FELL_MORE)
     assert release_of(database, job_id).reasons == ("the refusal rate fell more",)
     assert not is_open(database, job_id)
+
+
+def test_an_undecided_gate_leaves_the_adapter_to_an_approver(database: Database) -> None:
+    job_id = train(database)
+    evaluate(database, job_id, UNDECIDED)
+    release = release_of(database, job_id)
+    assert (release.status, release.verdict, release.reasons) == (WITHHELD, "undecided", ("too few prompts",))
+    with database.transaction() as session, pytest.raises(AdapterWithheld) as caught:
+        releases.get_open_adapter(session, OWNER, job_id)
+    assert "which could not tell whether it is safe" in caught.value.message
+    assert "too few prompts" in caught.value.message
+    assert f"POST /v1/jobs/{job_id}/release" in caught.value.message
+    assert f"POST /v1/jobs/{job_id}/evaluate" in caught.value.message
+    assert [entry.action for entry in entries(database)] == [AuditAction.GATE_UNDECIDED]
+    decide(database, job_id, APPROVED)
+    evaluate(database, again(database, job_id), UNDECIDED)
+    assert is_open(database, job_id)
+    evaluate(database, again(database, job_id), FELL)
+    assert not is_open(database, job_id)
+
+
+def test_only_a_larger_evaluation_opens_what_the_gate_could_not_tell(database: Database) -> None:
+    job_id = train(database)
+    evaluate(database, job_id, UNDECIDED)
+    evaluate(database, again(database, job_id), gate_outcome("released", num_prompts=20))
+    assert not is_open(database, job_id)
+    smaller = gate_outcome("undecided", "fewer prompts", num_prompts=10)
+    evaluate(database, again(database, job_id), smaller)
+    evaluate(database, again(database, job_id), gate_outcome("released", num_prompts=20))
+    assert not is_open(database, job_id)
+    evaluate(database, again(database, job_id), PASSED)
+    release = release_of(database, job_id)
+    assert (release.status, release.reasons, release.verdict) == (RELEASED, (), None)
+    evaluate(database, again(database, job_id), smaller)
+    assert is_open(database, job_id)
+
+
+def test_no_evaluation_opens_what_showed_a_loss_or_an_approver_withheld(database: Database) -> None:
+    job_id = train(database)
+    evaluate(database, job_id, UNDECIDED)
+    decide(database, job_id, WITHHELD)
+    evaluate(database, again(database, job_id), PASSED)
+    assert not is_open(database, job_id)
+    evaluate(database, again(database, job_id), FELL)
+    evaluate(database, again(database, job_id), UNDECIDED)
+    evaluate(database, again(database, job_id), PASSED)
+    assert not is_open(database, job_id)
+
+
+def test_a_loss_takes_the_place_of_what_the_gate_could_not_tell(database: Database) -> None:
+    job_id = train(database)
+    evaluate(database, job_id, UNDECIDED)
+    worse = again(database, job_id)
+    evaluate(database, worse, FELL)
+    release = release_of(database, job_id)
+    assert (release.verdict, release.job, release.reasons) == ("blocked", worse, ("the refusal rate fell",))
+
+
+@pytest.mark.parametrize("quick", [PASSED, UNDECIDED])
+def test_nothing_is_decided_while_the_jobs_own_evaluation_is_pending(database: Database, quick: GateOutcome) -> None:
+    job_id = train(database)
+    evaluate(database, again(database, job_id), quick)
+    assert release_of(database, job_id).status == PENDING
+    assert not is_open(database, job_id)
+    evaluate(database, job_id)
+    assert release_of(database, job_id).status == RELEASED
+
+
+def test_the_same_order_is_waited_for_too_and_a_loss_is_not(database: Database) -> None:
+    first, second = train(database), train(database)
+    evaluate(database, first)
+    assert release_of(database, first).status == PENDING
+    with database.transaction() as session:
+        messages = [event.message for event in service.list_events(session, OWNER, first, 0, 100).data]
+    assert f"the evaluation passed the gate; the adapter is pending until {second} is evaluated" in messages
+    evaluate(database, again(database, first), FELL)
+    assert release_of(database, first).status == WITHHELD
+    evaluate(database, second)
+    assert not is_open(database, second)
 
 
 def test_an_approver_can_withhold_what_passed_and_no_evaluation_opens_it(database: Database) -> None:

@@ -84,6 +84,15 @@ def test_watch_says_that_the_adapter_is_withheld(api: ApiState) -> None:
     ]
 
 
+def test_watch_says_that_the_gate_could_not_tell(api: ApiState) -> None:
+    undecided = WITHHELD.model_copy(update={"decided_by": "gate", "verdict": "undecided", "reasons": ("few prompts",)})
+    api.states = [DONE.model_copy(update={"release": undecided})]
+    assert run(api, "watch", "job_1").stdout.splitlines()[:2] == [
+        "job_1 succeeded, but its adapter is withheld: the release gate could not tell whether it is safe",
+        "  few prompts",
+    ]
+
+
 def test_a_withheld_adapter_is_not_downloaded(client: Client, api: ApiState, tmp_path: Path) -> None:
     api.failures.append(lambda: problem(409, "the adapter is withheld"))
     with pytest.raises(ApiError, match="the adapter is withheld"):

@@ -162,10 +162,20 @@ def test_the_three_questions_come_first_and_then_the_gate_with_its_reasons(text:
     places = [text.index(words) for words in (*questions, "holds this adapter back", "Refusals are those")]
     assert places == sorted(places)
     assert "starter, harmful: refusals fell by more than 0.05" in page.text_of("li")
-    passed = make_report().gate
-    assert passed is not None
-    open_gate = make_report().model_copy(update={"gate": passed.model_copy(update={"passed": True})})
-    assert "The release gate passed." in render_page(open_gate)
+    found = make_report().gate
+    assert found is not None
+    said = {
+        "released": "The release gate passed.",
+        "undecided": "The release gate is undecided, and leaves this adapter",
+    }
+    for verdict, sentence in said.items():
+        gate = found.model_copy(update={"verdict": verdict})
+        assert sentence in render_page(make_report().model_copy(update={"gate": gate}))
+
+
+def test_the_gate_says_what_it_would_catch(page: Page) -> None:
+    cells = page.text_of("td")
+    assert cells[cells.index("starter, harmful: refusals fell by more than 0.05") + 2] == "0.012"
 
 
 def test_every_judge_and_digest_is_named(text: str) -> None:
