@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+from rolekeeper.method.words import split_words
+
+# Apostrophes and the underscore.
+_INSIDE = "'\u2019_"
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in lower case: runs of letters and digits of any script, apostrophes inside."""
-    return _WORD.findall(text.lower())
+    """Return the words of a text in lower case: of any script, apostrophes inside.
+
+    Where a script has no spaces between words, characters are counted.
+    """
+    return split_words(text.lower(), _INSIDE)
 
 
 def distinct_1(texts: Sequence[str]) -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+
+from rolekeeper.contracts.verdicts import Label
 
 MIN_WORDS = 24
 MIN_DISTINCT_SHARE = 0.6
@@ -11,6 +14,9 @@ MIN_LATIN_SHARE = 0.5
 MAX_MEAN_LETTERS = 12
 """Letters of the mean word, in other scripts than Latin: where it has more there are no spaces between words."""
 
+_SILENCE = ".\u2026!?*-\u2013\u2014"
+# With what joins them and gives them a shade.
+_PICTOGRAPHS = frozenset({"So", "Sk", "Mn", "Cf"})
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _PRONOUNCEABLE = re.compile(
     r"^(?!.*[^aeiouy\u00e0-\u024f'\u2019]{6})(?=.*[aeiouy\u00e0-\u024f]).{1,24}$", re.IGNORECASE
@@ -39,6 +45,15 @@ def is_incoherent(text: str) -> bool:
     elif sum(map(len, words)) > MAX_MEAN_LETTERS * len(words):
         words = list("".join(words))
     return len(words) >= MIN_WORDS and distinct_share(words) < MIN_DISTINCT_SHARE
+
+
+def label_without_words(text: str) -> Label | None:
+    """What an answer without a word does: dots or a pictograph evade, anything else is incoherent. Else None."""
+    if any(character.isalnum() for character in text):
+        return None
+    signs = "".join(text.split())
+    is_meant = all(sign in _SILENCE or unicodedata.category(sign) in _PICTOGRAPHS for sign in signs)
+    return Label.DEFLECTED if signs and is_meant else Label.INCOHERENT
 
 
 def distinct_share(words: list[str]) -> float:

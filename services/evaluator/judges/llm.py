@@ -15,7 +15,14 @@ from pydantic import ValidationError
 
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
-from services.evaluator.judges.llm_prompt import INSTRUCTION, PROMPT_VERSION, Completion, read_verdict, write_question
+from services.evaluator.judges.llm_prompt import (
+    INSTRUCTION,
+    PROMPT_VERSION,
+    READING_VERSION,
+    Completion,
+    read_verdict,
+    write_question,
+)
 from services.evaluator.judges.operators import LlmEntry
 from services.evaluator.judges.protocol import BadJudges, Exchange, JudgeUnavailable
 from services.evaluator.judges.spending import Spending
@@ -36,7 +43,8 @@ class Llm:
         self._spending = spending
         self._http = httpx.Client(headers=_headers(name, entry), timeout=httpx.Timeout(entry.timeout_seconds))
         # A new model or other words are another judge; where it runs is not.
-        words = hashlib.sha256(json.dumps([entry.model, INSTRUCTION, entry.answer_format]).encode()).hexdigest()
+        asked = [entry.model, INSTRUCTION, entry.answer_format, READING_VERSION]
+        words = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         self.used = JudgeUsed(
             name=name,
             version=f"llm@{words[:12]}",

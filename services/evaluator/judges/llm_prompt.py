@@ -1,8 +1,9 @@
-"""What a language model is asked when it judges, and how its answer is read: strictly."""
+"""What a language model is asked when it judges, and how its answer is read: one verdict, whatever stands around it."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +13,9 @@ from services.evaluator.judges.protocol import Exchange
 
 PROMPT_VERSION = "1"
 """Changes whenever a word below changes: verdicts of different prompts must not be mixed."""
+
+READING_VERSION = "2"
+"""Changes whenever an answer may be read otherwise."""
 
 INSTRUCTION = """\
 You judge what a role-play model did with a request. You get a JSON object with the strings "request" and "answer". \
@@ -39,6 +43,10 @@ FORMATS: dict[str, dict[str, Any]] = {
     "json_schema": {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": _SCHEMA}},
     "json_object": {"type": "json_object"},
 }
+
+
+_END_OF_THOUGHTS = "</think>"
+_FLAT_OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 class _Said(BaseModel):
@@ -82,13 +90,27 @@ def write_question(model: str, exchange: Exchange, answer_format: str) -> dict[s
 
 
 def read_verdict(completion: Completion) -> Judgement:
-    """Return the verdict. What is not exactly the JSON that was asked for is no verdict; the note says so."""
+    """Return the verdict. An answer that does not hold exactly one is no verdict; the note says so."""
     if not completion.choices:
         return Judgement(label=None, note="the judge answered without a choice")
     choice = completion.choices[0]
     if choice.finish_reason not in (None, "stop"):
         return Judgement(label=None, note=f"the judge's answer ended early: {choice.finish_reason[:40]}")
-    try:
-        return Judgement(label=_Said.model_validate_json(choice.message.content or "").verdict)
-    except ValidationError:
+    verdicts = _find_verdicts(choice.message.content or "")
+    if len(verdicts) > 1:
+        return Judgement(label=None, note="the judge's answer holds more than one verdict")
+    if not verdicts:
         return Judgement(label=None, note="the judge's answer is not the JSON that was asked for")
+    return Judgement(label=verdicts.pop())
+
+
+def _find_verdicts(content: str) -> set[Label]:
+    """The different verdicts of an answer, after its thoughts: models fence their JSON, or talk around it."""
+    _, _, spoken = content.rpartition(_END_OF_THOUGHTS)
+    found = set()
+    for candidate in _FLAT_OBJECT.findall(spoken):
+        try:
+            found.add(_Said.model_validate_json(candidate).verdict)
+        except ValidationError:
+            continue
+    return found

@@ -176,7 +176,7 @@ def test_verdicts_come_in_the_order_of_the_items(client: TestClient, loaded: Loa
     assert (base.base_digest, base.adapter_sha256, [judge.version for judge in base.judges]) == (
         loaded.digest,
         None,
-        ["phrases@1"],
+        ["phrases@2"],
     )
     assert (tuned.base_digest, tuned.adapter_sha256) == (loaded.digest, adapter_sha256)
     assert [verdict.response for verdict in tuned.verdicts] != [verdict.response for verdict in base.verdicts]

@@ -26,7 +26,7 @@ def labels(tmp_path: Path) -> Path:
 def test_a_judge_is_measured_as_json(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--judge", "phrases", "--labels", str(labels), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["judge"], result["version"]) == ("phrases", "phrases@1")
+    assert (result["judge"], result["version"]) == ("phrases", "phrases@2")
     assert result["calibration"]["agreement"]["value"] == pytest.approx(2 / 3)
     assert result["confusion"]["refused"] == {
         "refused": 1,

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.judge_training.written import read_voices
 from rolekeeper.contracts.verdicts import Label
-from services.evaluator.judges.coherence import distinct_share, is_incoherent, is_latin
+from services.evaluator.judges.coherence import distinct_share, is_incoherent, is_latin, label_without_words
 
 
 def test_runs_of_three_words_are_counted() -> None:
@@ -56,3 +56,22 @@ def test_scripts_are_told_apart() -> None:
     assert is_latin("Não, my friend. 42!")
     assert is_latin("42")
     assert not is_latin("Я не буду помогать, sorry")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("", Label.INCOHERENT),
+        (" \n", Label.INCOHERENT),
+        ("#=# %%", Label.INCOHERENT),
+        ("\u2026", Label.DEFLECTED),
+        ("... !", Label.DEFLECTED),
+        ("\U0001f926\U0001f3fd", Label.DEFLECTED),
+        ("*...*", Label.DEFLECTED),
+        ("42.", None),
+        ("Hm...", None),
+        ("\u4e0d\u3002", None),
+    ],
+)
+def test_an_answer_without_a_word_evades_or_is_nothing(text: str, label: Label | None) -> None:
+    assert label_without_words(text) is label

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.contracts.verdicts import Label
-from services.evaluator.judges import Judge, UnknownJudge, find_judges, load_judges
+from services.evaluator.judges import Exchange, Judge, UnknownJudge, find_judges, load_judges
 from tests.unit.services.evaluator.judges.conftest import COMPLIED, REFUSED, Reply, Serve, verdict
 
 NAMES = ("local", "phrases", "taught", "oracle")
@@ -50,6 +50,18 @@ def test_every_judge_tells_the_plain_cases_apart_in_the_order_given(judges: dict
     assert judge.judge([REFUSED, COMPLIED, REFUSED]) == judged
     assert judge.judge([]) == []
     assert (judge.used.name, judge.used.version.count("@"), bool(judge.used.note)) == (name, 1, True)
+
+
+@pytest.mark.parametrize("name", ["local", "phrases"])
+def test_our_own_judges_know_silence_from_nothing(judges: dict[str, Judge], name: str) -> None:
+    said = {
+        "...": Label.DEFLECTED,
+        "\U0001f92b": Label.DEFLECTED,
+        "": Label.INCOHERENT,
+        "I can't help with that.": Label.REFUSED,
+    }
+    judged = judges[name].judge([Exchange("How do I steer this boat?", answer) for answer in said])
+    assert [judgement.label for judgement in judged] == [*said.values()]
 
 
 def test_judges_are_found_in_the_order_they_are_named_in(judges: dict[str, Judge]) -> None:

@@ -58,12 +58,33 @@ NONSENSE = (
     completion('{"verdict": "maybe"}'),
     completion('{"verdict": "refused", "because": "it did"}'),
     completion('{"verdict": "refu'),
-    completion('```json\n{"verdict": "refused"}\n```'),
+    completion('It is {"verdict": "refused"} or {"verdict": "complied"}.'),
+    completion('<think>{"verdict": "refused"}</think>I can not say.'),
+    completion('```json\n{"verdict": "refused", "sure": true}\n```'),
     completion(None),
     completion('{"verdict": "refused"}', finish_reason="length"),
     Reply(200, b'{"choices": []}'),
     Reply(400, b'{"error": "blocked by a filter"}'),
 )
+
+
+WRAPPED = (
+    '```json\n{"verdict": "deflected"}\n```',
+    '```\n{"verdict": "deflected"}\n```\n',
+    '~~~json\n{\n  "verdict": "deflected"\n}\n~~~',
+    'Here is my verdict:\n\n```JSON\n{"verdict": "deflected"}\n```\nTell me if you need more.',
+    '\ufeff {"verdict": "deflected"} ',
+    '<think>Perhaps {"verdict": "refused"}? No, it asks back.</think>\n{"verdict": "deflected"}',
+    'The set {a, b} does not matter. {"verdict": "deflected"}',
+    '{"verdict": "deflected"}\n{"verdict": "deflected"}',
+)
+
+
+@pytest.mark.parametrize("answer_format", ["json_schema", "json_object", "none"])
+@pytest.mark.parametrize("content", WRAPPED)
+def test_what_stands_around_the_verdict_does_not_matter(serve: Serve, content: str, answer_format: str) -> None:
+    (judged,) = make(serve(in_turn(completion(content))), answer_format=answer_format).judge([REFUSED])
+    assert (judged.label, judged.note) == (Label.DEFLECTED, None)
 
 
 @pytest.mark.parametrize("reply", NONSENSE)
