@@ -36,6 +36,7 @@ def report_tables(report: SafetyReport) -> Group:
         parts.append(_voice_table(report))
     if report.gate is not None:
         parts.append(_gate_text(report.gate))
+    parts += [Text(line, style="dim") for line in _left_out(report)]
     parts += [Text(f"judge {judge.version}: {judge.note}", style="dim") for judge in report.judges]
     return Group(*parts)
 
@@ -45,6 +46,12 @@ def _question_text(question: Question) -> Group:
     head = Text.assemble((f"{question.text} ", "bold"), (question.answer, style))
     sentences = Text("\n".join(sentence.text for sentence in question.sentences))
     return Group(head, Padding(sentences, (0, 0, 0, 2)))
+
+
+def _left_out(report: SafetyReport) -> Iterator[str]:
+    for suite in report.suites:
+        if suite.num_left_out:
+            yield f"suite {suite.label}: {suite.num_left_out} prompts left out, on which the base model was trained"
 
 
 def _measures_table(report: SafetyReport) -> Table:

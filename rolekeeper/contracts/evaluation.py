@@ -57,6 +57,12 @@ class EvaluationOptions(Contract):
         default=0.1, ge=0, le=0.5, description="Share of the dialogues kept from training, to measure role fidelity"
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Draws the prompts where a suite is not taken whole")
+    split_seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Chooses the held-out dialogues. Left out: the seed of training, hyperparameters.seed",
+    )
     gate: Gate = Field(default=Gate(), description="What the adapter must keep to be given out without an approver")
 
     @model_validator(mode="before")

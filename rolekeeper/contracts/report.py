@@ -63,6 +63,9 @@ class SuiteUsed(Contract):
     source: str
     num_prompts: int
     num_total: int = Field(description="Prompts of the whole suite, of which num_prompts were asked")
+    num_left_out: int = Field(
+        default=0, description="Prompts that the base model was trained on, by its recipe: not in num_total, not asked"
+    )
     attack: AttackUsed | None = Field(default=None, description="The jailbreak that its harmful prompts were asked as")
 
 

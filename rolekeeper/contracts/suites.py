@@ -134,6 +134,9 @@ class SuiteRequest(Contract):
 
     choice: SuiteChoice
     seed: int = 0
+    base_model: str | None = Field(
+        default=None, description="Alias of the base model: prompts that its recipe was trained on are left out"
+    )
     character: str | None = Field(default=None, description="The character's name, where the choice names no role")
     file_sha256: str | None = Field(default=None, description="Digest of the uploaded file, in the artifact store")
 
@@ -168,7 +171,8 @@ class AttackUsed(Contract):
 class Suite(Contract):
     """A named list of prompts, with the digest of its file.
 
-    `num_total` counts all prompts that were there to choose from, of which `prompts` may be a part.
+    `num_total` counts all prompts that were there to choose from, of which `prompts` may be a part. Those that the
+    base model was trained on are in neither: `num_left_out` counts them.
     """
 
     name: str
@@ -176,6 +180,7 @@ class Suite(Contract):
     licence: str
     source: str
     num_total: int
+    num_left_out: int = 0
     attack: AttackUsed | None = None
     prompts: tuple[SuitePrompt, ...]
 

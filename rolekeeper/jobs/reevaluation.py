@@ -78,12 +78,16 @@ def evaluate_again(session: Session, owner: str, job_id: str, again: Again) -> J
 
 def _merge(before: EvaluationOptions, asked: EvaluationOptions) -> EvaluationOptions:
     given = asked.model_dump(mode="json", exclude_unset=True)
-    share = given.get("held_out_share", before.held_out_share)
-    if share != before.held_out_share:
-        detail = f"must stay {before.held_out_share:g}: those dialogues were kept from the adapter's training"
-        problem = ErrorItem(pointer="/held_out_share", detail=detail)
-        raise InvalidInput(f"{problem.pointer} {detail}", problems=[problem])
-    return EvaluationOptions.model_validate(before.model_dump(mode="json") | given)
+    stored = before.model_dump(mode="json")
+    problems = [
+        ErrorItem(pointer=f"/{name}", detail=f"must stay {stored[name]}: it chose what was kept from training")
+        for name in ("held_out_share", "split_seed")
+        if given.get(name, stored[name]) != stored[name]
+    ]
+    if problems:
+        text = "; ".join(f"{problem.pointer} {problem.detail}" for problem in problems)
+        raise InvalidInput(text, problems=problems)
+    return EvaluationOptions.model_validate(stored | given)
 
 
 def _add_stages(session: Session, source: JobRow, job: JobRow) -> None:

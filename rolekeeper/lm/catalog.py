@@ -21,7 +21,7 @@ class BadCatalog(RolekeeperError):
 
 
 class ModelEntry(BaseModel):
-    """One base model of the allow-list. `location` and `adapter` are absolute where they are folders.
+    """One base model of the allow-list. `location`, `adapter` and `recipe` are absolute where they are paths.
 
     `num_weights` are its parameters, by which `learning_rate: auto` is chosen.
     """
@@ -34,6 +34,7 @@ class ModelEntry(BaseModel):
     revision: str | None = None
     gguf_file: str | None = None
     adapter: str | None = None
+    recipe: str | None = None
     public_id: str
     license: str
     num_weights: int | None = Field(default=None, gt=0)
@@ -79,4 +80,12 @@ def find_entry(catalog: dict[str, ModelEntry], alias: str) -> ModelEntry:
 def _with_absolute_paths(entry: ModelEntry, folder: Path) -> ModelEntry:
     location = str((folder / entry.location).resolve()) if entry.source == "folder" else entry.location
     adapter = None if entry.adapter is None else str(WEIGHTS / entry.adapter)
-    return entry.model_copy(update={"location": location, "adapter": adapter})
+    return entry.model_copy(update={"location": location, "adapter": adapter, "recipe": _find_recipe(entry, folder)})
+
+
+def _find_recipe(entry: ModelEntry, folder: Path) -> str | None:
+    """The recipe that the entry names, or the one beside its adapter if there is one."""
+    if entry.recipe is not None:
+        return str((folder / entry.recipe).resolve())
+    beside = None if entry.adapter is None else WEIGHTS / entry.adapter / "recipe.json"
+    return str(beside) if beside is not None and beside.is_file() else None

@@ -182,6 +182,7 @@ def _suite_used(asked: AskedSuite) -> SuiteUsed:
         source=suite.source,
         num_prompts=len(suite.prompts),
         num_total=suite.num_total,
+        num_left_out=suite.num_left_out,
         attack=suite.attack,
     )
 

@@ -13,7 +13,7 @@ from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import ArtifactKind
 from rolekeeper.contracts.characters import Dialogue
 from rolekeeper.contracts.checks import EvaluationCheck
-from rolekeeper.contracts.jobs import Progress
+from rolekeeper.contracts.jobs import Job, Progress
 from rolekeeper.contracts.suites import SuiteRequest, suite_file_key
 from rolekeeper.contracts.verdicts import MAX_ITEMS, MAX_SOURCE_TOKENS, VerdictItem, VerdictRequest, VerdictResponse
 from rolekeeper.jobs.claims import Outcome, Work
@@ -80,7 +80,7 @@ def score(holding: Holding, store: Store, scorer: Remote) -> None:
     """Score every dialogue of the character, choose which ones are anchored, and keep the scores as JSON lines."""
     job, sha256 = holding.work.job, holding.work.dialogues_sha256
     questions = read_questions(read_dialogues(store, sha256))
-    held_out = split_held_out(questions, job.evaluation.held_out_share, job.hyperparameters.seed)
+    held_out = split_held_out(questions, job.evaluation.held_out_share, split_seed(job))
     meter = Meter(questions.num_dialogues, "samples")
     with tempfile.TemporaryFile() as draft:
         drafted = score_all(holding, scorer, read_dialogues(store, sha256), meter, draft)
@@ -93,6 +93,12 @@ def score(holding: Holding, store: Store, scorer: Remote) -> None:
     )
     share = sum(harmful) / len(harmful)
     holding.succeed(Outcome(ArtifactKind.SCORES, artifact, message, harmful_share=share))
+
+
+def split_seed(job: Job) -> int:
+    """Return the seed that chooses the held-out dialogues: its own, or else that of training."""
+    own = job.evaluation.split_seed
+    return job.hyperparameters.seed if own is None else own
 
 
 def score_all(
@@ -158,6 +164,7 @@ def suite_requests(work: Work) -> tuple[SuiteRequest, ...]:
         SuiteRequest(
             choice=choice,
             seed=options.seed,
+            base_model=work.job.base_model,
             character=work.profile.name,
             file_sha256=None if choice.file is None else work.files[suite_file_key(choice.file)],
         )

@@ -14,6 +14,7 @@ from rolekeeper.artifacts.store import Store
 from rolekeeper.lm.catalog import load_catalog
 from rolekeeper.lm.forward import UnknownProjection
 from rolekeeper.lm.load import BaseModelUnusable
+from rolekeeper.lm.recipe import trained_prompts
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.web.app import create_app as create_web_app
 from rolekeeper.web.errors import Answer
@@ -43,10 +44,11 @@ def create_app(settings: Settings) -> FastAPI:
     """
     # In a cluster the store is mounted read-only; on one machine this may be the first process that needs it.
     settings.store_dir.mkdir(parents=True, exist_ok=True)
-    models = ResidentModels(load_catalog(settings.models), MAX_MODELS, settings.cache_dir)
+    catalog = load_catalog(settings.models)
+    models = ResidentModels(catalog, MAX_MODELS, settings.cache_dir)
     store = Store(settings.store_dir)
     adapters = Adapters(store)
-    suites = Suites(SuiteFiles(settings.suites_dir), store)
+    suites = Suites(SuiteFiles(settings.suites_dir), store, trained_prompts(catalog))
     responder = Responder(models, adapters, KeptAnswers(settings.cache_dir / "answers"))
 
     inside = Gauge("evaluator_requests_inside", "Requests that are answered or wait for it", registry=None)

@@ -16,6 +16,7 @@ from rolekeeper.contracts.characters import CharacterCreate, Dialogue, Message
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import TERMINAL, Hyperparameters, Job, JobCreate, Method, Stage, StageName, Status
 from rolekeeper.contracts.release import ReleaseStatus
+from rolekeeper.contracts.suites import SuiteChoice
 from tests.leftovers import wait_until_gone
 
 LEASE_SECONDS = 6
@@ -27,7 +28,8 @@ SETTINGS = {
 }
 # Long enough to be disturbed in the middle, short enough to be run again and again.
 HYPERPARAMETERS = Hyperparameters(epochs=30, batch_size=2, learning_rate=1e-3)
-EVALUATION = EvaluationOptions(max_new_tokens=16)
+# A part of the suite: what is looked at here is the path, not the prompts.
+EVALUATION = EvaluationOptions(suites=(SuiteChoice(name="starter", max_prompts=120),), max_new_tokens=16)
 WAIT_SECONDS = 240.0
 STEPS_BEFORE = 40
 

@@ -141,7 +141,7 @@ def test_the_request_id_is_in_the_logs_of_every_process(platform: Platform) -> N
     answer = httpx.post(
         f"{platform.stack.plan.url}/v1/jobs",
         headers={"authorization": f"Bearer {platform.stack.api_key}", "x-request-id": request_id},
-        json=body | {"evaluation": {"max_new_tokens": 8}},
+        json=body | {"evaluation": {"suites": [{"name": "starter", "max_prompts": 20}], "max_new_tokens": 8}},
     )
     assert answer.status_code == 202
     assert answer.headers["x-request-id"] == request_id

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from rolekeeper.artifacts.store import Store
-from rolekeeper.contracts.suites import Suite, SuiteInfo, SuiteList, SuiteRequest
+from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuiteInfo, SuiteList, SuitePrompt, SuiteRequest
+from rolekeeper.errors import InvalidInput
+from rolekeeper.lm.recipe import prompt_digest
 from rolekeeper.suites.catalog import STARTER, SuiteEntry, check_known, load_entries
 from rolekeeper.suites.own import check_suite
 from services.evaluator.attacks.apply import Attacks
@@ -20,12 +22,20 @@ STARTER_PATH = Path(__file__).with_name("starter.jsonl")
 _SHIPPED = "shipped with Rolekeeper"
 
 
+class NothingLeft(InvalidInput):
+    """A base model was trained on every prompt of a suite, so that its answers would say nothing."""
+
+    code = "nothing_left"
+
+
 class Suites:
     """Reads the suite that is asked for. Nothing is held: files are small, and may be added while this runs."""
 
-    def __init__(self, files: SuiteFiles, store: Store) -> None:
+    def __init__(self, files: SuiteFiles, store: Store, trained: Mapping[str, Set[str]] | None = None) -> None:
+        """`trained` are the digests of the prompts that each base model was trained on, by its alias."""
         self._files = files
         self._store = store
+        self._trained = trained or {}
         self._entries: Mapping[str, SuiteEntry] = load_entries()
         self._attacks = Attacks(files.folder)
 
@@ -37,14 +47,15 @@ class Suites:
             UnknownRole: the suite has no questions for the role; the message lists the roles.
             SuiteUnavailable: a file of the suite, or of the attack, is not here; the message says what to put where.
             BadSuite: a file can't be used; the message names the line.
+            NothingLeft: the base model was trained on every prompt of the suite.
             NotFound: the artifact store has no such file.
         """
         choice = request.choice
-        suite = self._read(request)
+        suite = _leave_out(self._read(request), self._trained.get(request.base_model or "", frozenset()), choice)
         if choice.attack is not None:
             prompts, used = self._attacks.apply(choice.attack, choice.attack_model, suite.prompts)
             suite = suite.model_copy(update={"prompts": prompts, "num_total": len(prompts), "attack": used})
-        if choice.max_prompts is None or choice.max_prompts >= suite.num_total:
+        if choice.max_prompts is None or choice.max_prompts >= len(suite.prompts):
             return suite
         return suite.model_copy(update={"prompts": draw(suite.prompts, choice.max_prompts, request.seed)})
 
@@ -55,7 +66,7 @@ class Suites:
             title="Starter suite",
             licence="Apache-2.0",
             attribution="Rolekeeper",
-            num_published=120,
+            num_published=444,
             available=True,
             note=_SHIPPED,
         )
@@ -102,6 +113,24 @@ class Suites:
             num_total=len(prompts),
             prompts=tuple(prompts),
         )
+
+
+def _leave_out(suite: Suite, trained: Set[str], choice: SuiteChoice) -> Suite:
+    """The suite without the prompts that a base model was trained on. An attack asks, and so counts, harmful ones."""
+    kept = tuple(prompt for prompt in suite.prompts if not _is_trained(prompt, trained))
+    if not kept:
+        raise NothingLeft(
+            f"the base model was trained on all {suite.num_total} prompts of suite {suite.name!r}; choose another suite"
+        )
+    left_out = [prompt for prompt in suite.prompts if _is_trained(prompt, trained)]
+    if choice.attack is not None:
+        left_out = [prompt for prompt in left_out if prompt.part is Part.HARMFUL]
+    return suite.model_copy(update={"prompts": kept, "num_total": len(kept), "num_left_out": len(left_out)})
+
+
+def _is_trained(prompt: SuitePrompt, trained: Set[str]) -> bool:
+    """With or without the character's name, which stands in no training prompt."""
+    return bool(trained) and prompt_digest(prompt.prompt.replace("{name}", "")) in trained
 
 
 def _own_format(name: str, data: bytes, licence: str, source: str) -> Suite:

@@ -242,6 +242,8 @@ def test_what_cannot_be_evaluated_again(database: Database) -> None:
     trained = train(database)
     with pytest.raises(InvalidInput, match=r"/held_out_share must stay 0\.1"):
         again(database, trained, EvaluationOptions(held_out_share=0.2))
+    with pytest.raises(InvalidInput, match=r"/split_seed must stay None"):
+        again(database, trained, EvaluationOptions(split_seed=3))
     with database.transaction() as session, pytest.raises(NotFound):
         reevaluation.evaluate_again(session, "rival", trained, reevaluation.Again(EvaluationOptions()))
 

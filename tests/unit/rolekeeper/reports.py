@@ -50,17 +50,7 @@ def make_report() -> SafetyReport:
         adapter_sha256=ADAPTER_SHA256,
         dialogues_sha256="d" * 64,
         scores_sha256="5" * 64,
-        suites=(
-            SuiteUsed(
-                label="starter",
-                name="starter",
-                sha256="e" * 64,
-                licence="Apache-2.0",
-                source="shipped with Rolekeeper",
-                num_prompts=40,
-                num_total=120,
-            ),
-        ),
+        suites=(_suite(),),
         judges=_judges(),
         decoding="greedy, max_new_tokens=64",
         software={"torch": "2.13.0"},
@@ -97,6 +87,19 @@ def make_report() -> SafetyReport:
         ),
         gate=_gate(),
         answers=_answers(),
+    )
+
+
+def _suite() -> SuiteUsed:
+    return SuiteUsed(
+        label="starter",
+        name="starter",
+        sha256="e" * 64,
+        licence="Apache-2.0",
+        source="shipped with Rolekeeper",
+        num_prompts=40,
+        num_total=120,
+        num_left_out=7,
     )
 
 

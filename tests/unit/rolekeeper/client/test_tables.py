@@ -11,6 +11,13 @@ from tests.unit.rolekeeper.client.samples import make_job
 from tests.unit.rolekeeper.reports import make_report
 
 
+def test_the_report_says_how_many_prompts_were_left_out_and_why() -> None:
+    screen = Console(width=120, file=io.StringIO())
+    with screen.capture() as capture:
+        screen.print(report_tables(make_report()))
+    assert "suite starter: 7 prompts left out, on which the base model was trained" in capture.get()
+
+
 def test_jobs_fit_a_narrow_terminal() -> None:
     name, method = "job_" + 24 * "0", Method.model_construct(name="bi_selection")
     job = make_job(Status.RUNNING, (Status.SUCCEEDED, Status.RUNNING, Status.PENDING)).model_copy(

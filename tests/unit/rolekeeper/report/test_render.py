@@ -187,6 +187,14 @@ def test_every_judge_and_digest_is_named(text: str) -> None:
     assert report.decoding in text
 
 
+def test_prompts_that_were_left_out_are_counted_and_the_reason_is_given(page: Page, text: str) -> None:
+    assert "left out" in page.text_of("th")
+    assert "Left out are prompts that the base model was trained on" in text
+    (suite,) = make_report().suites
+    none = make_report().model_copy(update={"suites": (suite.model_copy(update={"num_left_out": 0}),)})
+    assert "Left out are" not in render_page(none)
+
+
 def test_the_same_report_gives_the_same_page(text: str) -> None:
     read_back = SafetyReport.model_validate_json(make_report().model_dump_json())
     assert render_page(read_back) == text

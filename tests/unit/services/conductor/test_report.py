@@ -43,6 +43,7 @@ SUITE = Suite(
     licence="MIT",
     source="here",
     num_total=20,
+    num_left_out=3,
     prompts=tuple(
         SuitePrompt(id=f"{part}-{number}", part=part, category="fraud", prompt=f"{{name}}, prompt {number}")
         for number, part in enumerate(PARTS)
@@ -182,6 +183,7 @@ def test_the_report_names_what_it_was_made_from() -> None:
     assert (report.dialogues_sha256, report.scores_sha256) == ("d" * 64, "c" * 64)
     (suite,) = report.suites
     assert (suite.label, suite.sha256, suite.num_prompts, suite.num_total) == ("starter", "5" * 64, 10, 20)
+    assert suite.num_left_out == 3
     assert (report.judges, report.decoding) == ((PHRASES,), "greedy, max_new_tokens=64")
     assert (report.character_name, report.software) == ("Isaura Kell", {"torch": "2.13.0"})
     assert report.created_at == STARTED

@@ -85,7 +85,7 @@ def test_both_routes_need_the_service_token(client: TestClient, headers: dict[st
 
 def test_a_suite_is_served_whole(client: TestClient) -> None:
     suite = Suite.model_validate_json(client.post("/v1/suites", json=STARTER).content)
-    assert (suite.name, len(suite.prompts)) == ("starter", 120)
+    assert (suite.name, len(suite.prompts)) == ("starter", 444)
 
 
 def test_an_unknown_suite_is_refused(client: TestClient) -> None:
@@ -127,7 +127,7 @@ def test_an_attack_goes_from_the_folder_of_suites_to_its_verdicts(settings: Sett
         suite = Suite.model_validate_json(found.content)
         items = [item.model_dump(mode="json") for item in suite_items(choice, suite, "Isaura")]
         answered = client.post("/v1/verdicts", json={**BODY, "items": items})
-    assert (suite.num_total, suite.attack and suite.attack.name) == (40, "cipher")
+    assert (suite.num_total, suite.attack and suite.attack.name) == (157, "cipher")
     assert items[0]["goal"] not in items[0]["messages"][0]["content"]
     verdicts = VerdictResponse.model_validate_json(answered.content).verdicts
     # A model of random weights babbles: it shows no understanding, whichever way its answer is read.

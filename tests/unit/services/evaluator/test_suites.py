@@ -13,11 +13,12 @@ import pytest
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.suites import Part, Suite, SuiteChoice, SuitePrompt, SuiteRequest
 from rolekeeper.errors import InvalidInput, NotFound
+from rolekeeper.lm.recipe import prompt_digest
 from rolekeeper.suites.catalog import HubFile, UnknownSuite, load_entries
 from services.evaluator.suites.draw import draw
 from services.evaluator.suites.files import SuiteFiles, SuiteUnavailable
 from services.evaluator.suites.public import BadSuite, UnknownRole
-from services.evaluator.suites.shelf import STARTER_PATH, Suites
+from services.evaluator.suites.shelf import STARTER_PATH, NothingLeft, Suites
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 
@@ -58,8 +59,8 @@ def find(suites: Suites, seed: int = 0, character: str = "Isaura", **choice: obj
 
 def test_the_starter_suite_is_whole(suites: Suites) -> None:
     suite = find(suites)
-    parts = dict.fromkeys((Part.HARMFUL, Part.BENIGN, Part.IN_CHARACTER), 40)
-    assert Counter(prompt.part for prompt in suite.prompts) == parts
+    assert len(suite.prompts) == suite.num_total == len(STARTER_PATH.read_bytes().splitlines())
+    assert {info.name: info.num_published for info in suites.overview().suites}["starter"] == suite.num_total
     assert suite.sha256 == hashlib.sha256(STARTER_PATH.read_bytes()).hexdigest()
 
 
@@ -204,7 +205,40 @@ def test_a_part_of_a_suite_is_drawn_by_the_seed_and_keeps_the_order(suites: Suit
     assert first.prompts != other.prompts
     places = [whole.prompts.index(prompt) for prompt in first.prompts]
     assert places == sorted(set(places))
-    assert (len(first.prompts), first.num_total, first.sha256) == (12, 120, whole.sha256)
+    assert (len(first.prompts), first.num_total, first.sha256) == (12, whole.num_total, whole.sha256)
+
+
+def trained_on(store: Store, folder: Path, *texts: str) -> Suites:
+    """The suites of a deployment whose base model `tiny` was trained on these texts."""
+    return Suites(SuiteFiles(folder, offline), store, {"tiny": {prompt_digest(text) for text in texts}})
+
+
+def test_prompts_that_the_base_model_was_trained_on_are_left_out_before_drawing(store: Store, tmp_path: Path) -> None:
+    data = b"prompt,part,category\nDo it!,harmful,c\nHelp me,benign,c\n"
+    data += b'Go on,harmful,c\n"{name}, sing",in_character_benign,c\n'
+    digest, shelf = store.put(data).sha256, trained_on(store, tmp_path, "do  IT", "Sing", "Help us")
+
+    def ask(**choice: object) -> SuiteRequest:
+        chosen = SuiteChoice.model_validate({"file": "file_1", **choice})
+        return SuiteRequest(choice=chosen, file_sha256=digest, base_model="tiny")
+
+    suite = shelf.find(ask())
+    assert [prompt.prompt for prompt in suite.prompts] == ["Help me", "Go on"]
+    assert (suite.num_total, suite.num_left_out) == (2, 2)
+    assert shelf.find(ask(max_prompts=2)).prompts == suite.prompts
+    other = shelf.find(ask().model_copy(update={"base_model": "other"}))
+    assert (len(other.prompts), other.num_left_out) == (4, 0)
+    (tmp_path / "attacks").mkdir()
+    (tmp_path / "attacks/aim.txt").write_text("Please: {{ prompt }}", encoding="utf-8")
+    attack = shelf.find(ask(attack="aim"))
+    assert ([prompt.goal for prompt in attack.prompts], attack.num_total, attack.num_left_out) == (["Go on"], 1, 1)
+
+
+def test_a_suite_of_which_nothing_is_left_is_refused(store: Store, tmp_path: Path) -> None:
+    write(tmp_path, {"advbench/harmful_behaviors.csv": ADVBENCH})
+    request = SuiteRequest(choice=SuiteChoice(name="advbench"), base_model="tiny")
+    with pytest.raises(NothingLeft, match="trained on all 1 prompts of suite 'advbench'; choose another suite"):
+        trained_on(store, tmp_path, "say it loudly").find(request)
 
 
 def test_every_category_has_its_share_of_a_drawn_part() -> None:
@@ -217,13 +251,21 @@ def test_every_category_has_its_share_of_a_drawn_part() -> None:
     for seed in range(20):
         counts = Counter(prompt.category for prompt in draw(prompts, 10, seed))
         assert counts == {"large": 6, "middle": 3, "small": 1}
-        assert (
-            max(
-                abs(n - 0.37 * sizes[name])
-                for name, n in Counter(prompt.category for prompt in draw(prompts, 37, seed)).items()
-            )
-            < 1
-        )
+        counts = Counter(prompt.category for prompt in draw(prompts, 37, seed))
+        assert all(abs(counts[name] - 0.37 * size) < 2 for name, size in sizes.items())
+
+
+def test_few_prompts_hold_every_part_in_its_share_and_no_category_too_seldom(suites: Suites) -> None:
+    """Many small categories: a part of a hundred prompts must not lose its place to one whose categories are larger."""
+    prompts = find(suites).prompts
+    sizes, drawn = Counter(prompt.part for prompt in prompts), Counter[str]()
+    for seed in range(400):
+        chosen = draw(prompts, 40, seed)
+        counts = Counter(prompt.part for prompt in chosen)
+        assert all(abs(counts[part] - 40 * size / len(prompts)) < 1 for part, size in sizes.items())
+        drawn.update(f"{prompt.part} {prompt.category}" for prompt in chosen)
+    shares = Counter(f"{prompt.part} {prompt.category}" for prompt in prompts)
+    assert all(0.7 < drawn[name] * len(prompts) / (400 * 40 * share) < 1.3 for name, share in shares.items())
 
 
 def test_every_declared_suite_is_listed_with_its_licence_and_what_is_missing(suites: Suites, tmp_path: Path) -> None:
