@@ -68,9 +68,14 @@ def test_the_report_is_valid_and_the_card_holds_its_results(undisturbed: Job, cl
     assert len(report.training.losses) == report.training.num_steps
     assert len(report.points) == 20
     assert report.software["transformers"]
+    assert report.role is not None
+    assert report.role.log_likelihood is not None
+    assert report.role.num_held_out == report.num_held_out == report.role.log_likelihood.difference.num_pairs
     card = ModelCard(client.card(undisturbed.id))
     assert isinstance(card.data, ModelCardData)
     tuned = {(result.dataset_name, result.metric_value) for result in card.data.eval_results or []}
+    held_out = "Held-out dialogues of the character"
+    assert (held_out, round(report.role.log_likelihood.tuned.value, 4)) in tuned
     for part in report.results:
         rate = part.judges[0].tuned_rate
         assert rate is not None
