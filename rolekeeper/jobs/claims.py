@@ -71,6 +71,8 @@ class Outcome(NamedTuple):
     harmful_share: float | None = None
     progress: Progress | None = None
     gate: GateOutcome | None = None
+    warning: str | None = None
+    """What the job's owner should know of a stage that succeeded."""
 
 
 def claim(session: Session, job_id: str, stage: StageName, worker: str, lease_seconds: float) -> Claim | None:
@@ -186,6 +188,8 @@ def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
     if outcome.harmful_share is not None:
         job.harmful_share = outcome.harmful_share
     repository.add_event(session, held.job_id, f"{held.stage}.succeeded", outcome.message, attempt=held.attempt)
+    if outcome.warning is not None:
+        repository.add_event(session, held.job_id, f"{held.stage}.warned", outcome.warning, attempt=held.attempt)
     if outcome.gate is not None:
         releases.decide_by_gate(session, job, outcome.artifact, outcome.gate)
     following = next_stage(held.stage)

@@ -197,8 +197,12 @@ def _to_event(row: EventRow) -> JobEvent:
 
 
 def add_event(session: Session, job_id: str, kind: str, message: str, **data: Any) -> None:
-    """Note what happened. Events `*.failed` are errors, `*.retried` and `*.blocked` warnings, others information."""
-    level = {"failed": "error", "retried": "warn", "blocked": "warn"}.get(kind.rpartition(".")[2], "info")
+    """Note what happened.
+
+    Events `*.failed` are errors; `*.retried`, `*.blocked` and `*.warned` are warnings; others are information.
+    """
+    levels = {"failed": "error", "retried": "warn", "blocked": "warn", "warned": "warn"}
+    level = levels.get(kind.rpartition(".")[2], "info")
     session.add(EventRow(job_id=job_id, level=level, type=kind, message=message, data=data))
 
 

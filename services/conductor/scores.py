@@ -97,10 +97,14 @@ def score_request(work: Work, dialogues: Sequence[Dialogue]) -> ScoreRequest:
 
 
 class Drafted(NamedTuple):
-    """What the job's choices need of its scores, in the order of the samples: flags, 1 or 0, and margins."""
+    """What the job's choices need of its scores, in the order of the samples: flags, 1 or 0, and margins.
+
+    `truncated` are those with a response that was cut, 1 or 0.
+    """
 
     harmful: bytearray
     margins: array[float]
+    truncated: bytearray
 
 
 def choose_harmful(method: Method, drafted: Drafted) -> bytearray:

@@ -92,7 +92,19 @@ def score(holding: Holding, store: Store, scorer: Remote) -> None:
         f"training anchors {len(selected)} of {len(harmful) - len(held_out)}"
     )
     share = sum(harmful) / len(harmful)
-    holding.succeed(Outcome(ArtifactKind.SCORES, artifact, message, harmful_share=share))
+    warning = warning_of_cuts(sum(drafted.truncated), job.hyperparameters.max_response_tokens)
+    holding.succeed(Outcome(ArtifactKind.SCORES, artifact, message, harmful_share=share, warning=warning))
+
+
+def warning_of_cuts(num_truncated: int, limit: int) -> str | None:
+    """What to tell about responses over the limit: training learns them without their end, and never that they end."""
+    if not num_truncated:
+        return None
+    samples = "1 sample has" if num_truncated == 1 else f"{num_truncated} samples have"
+    return (
+        f"{samples} a response of more than max_response_tokens = {limit} tokens: it is learned up to there, without "
+        "its end of turn, so the character may learn not to end; raise the limit in a new job to learn it whole"
+    )
 
 
 def split_seed(job: Job) -> int:
@@ -105,13 +117,14 @@ def score_all(
     holding: Holding, scorer: Remote, dialogues: Iterable[Dialogue], meter: Meter, draft: IO[bytes]
 ) -> Drafted:
     """Write the score of each dialogue to `draft`, a line each. Returns flags and margins."""
-    drafted = Drafted(bytearray(), array("d"))
+    drafted = Drafted(bytearray(), array("d"), bytearray())
     for chunk in chunks(dialogues, SCORE_CHUNK):
         for sample in scorer.score(score_request(holding.work, chunk)).scores:
             numbered = sample.model_copy(update={"index": len(drafted.harmful)})
             draft.write(to_line(numbered))
             drafted.harmful.append(sample.harmful)
             drafted.margins.append(sample.margin)
+            drafted.truncated.append(sample.truncated)
         holding.report(meter.advance(len(chunk)))
     return drafted
 

@@ -22,7 +22,7 @@ from rolekeeper.jobs.holding import Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints
 from services.conductor.manifest import read_training
 from services.conductor.remote import Remote
-from services.conductor.stages import score
+from services.conductor.stages import score, warning_of_cuts
 from services.scorer.app import create_app
 from services.scorer.settings import Settings
 from services.trainer.program.run import Resident, run_spec
@@ -46,6 +46,7 @@ class Made(NamedTuple):
     job: Job
     work: Work
     scores: list[SampleScore]
+    warnings: list[str]
 
 
 @pytest.fixture
@@ -88,6 +89,7 @@ def run_score(
     method: Method,
     seed: int = 1,
     files: Mapping[str, str] | None = None,
+    max_response_tokens: int = 128,
 ) -> Made:
     """Queue a job, run its score stage, and read what it made."""
     with database.transaction() as session:
@@ -99,9 +101,8 @@ def run_score(
             4 * NUM_DIALOGUES,
         )
         character = service.create_character(session, OWNER, new)
-        order = JobCreate(
-            character=character.id, base_model="tiny", method=method, hyperparameters=Hyperparameters(seed=seed)
-        )
+        hyper = Hyperparameters(seed=seed, max_response_tokens=max_response_tokens)
+        order = JobCreate(character=character.id, base_model="tiny", method=method, hyperparameters=hyper)
         job_id = service.create_job(session, OWNER, order, request_id="req-1", files=files).id
     worker = Worker("w", database, Hints("redis://127.0.0.1:1/0"), Lease(30.0, 1.0))
     with hold(worker, job_id, StageName.SCORE) as holding:
@@ -112,8 +113,10 @@ def run_score(
     with database.transaction() as session:
         job = service.get_job(session, OWNER, job_id)
         work = read_work(session, holding.held._replace(stage=StageName.TRAIN))
+        events = service.list_events(session, OWNER, job_id, after=0, limit=100).data
     lines_made = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
-    return Made(job, work, [SampleScore.model_validate_json(line) for line in lines_made])
+    warnings = [event.message for event in events if event.level == "warn"]
+    return Made(job, work, [SampleScore.model_validate_json(line) for line in lines_made], warnings)
 
 
 def test_every_dialogue_is_scored_and_the_harmful_training_samples_are_anchored(
@@ -204,3 +207,17 @@ def test_the_files_of_a_method_reach_its_training(
 def test_all_turns_are_scored_where_the_method_says_so(database: Database, store: Store, scorer_url: str) -> None:
     made = run_score(database, store, scorer_url, Method(turns="all"))
     assert {score.num_turns for score in made.scores} == {2}
+
+
+def test_responses_over_the_limit_are_warned_of_once(database: Database, store: Store, scorer_url: str) -> None:
+    assert run_score(database, store, scorer_url, Method()).warnings == []
+    made = run_score(database, store, scorer_url, Method(), max_response_tokens=8)
+    (warning,) = made.warnings
+    assert all(score.truncated for score in made.scores)
+    assert warning.startswith(f"{NUM_DIALOGUES} samples have a response of more than max_response_tokens = 8 tokens")
+
+
+@pytest.mark.parametrize(("num_truncated", "start"), [(1, "1 sample has a response"), (2, "2 samples have a response")])
+def test_a_warning_counts_what_was_cut(num_truncated: int, start: str) -> None:
+    assert str(warning_of_cuts(num_truncated, 128)).startswith(start)
+    assert warning_of_cuts(0, 128) is None

@@ -32,7 +32,7 @@ def test_each_is_as_likely_as_any_other() -> None:
 
 
 def test_a_share_takes_the_place_of_the_scorers_flags() -> None:
-    drafted = Drafted(bytearray([0, 1, 1, 1]), array("d", [-0.1, 0.2, 0.1, 0.2]))
+    drafted = Drafted(bytearray([0, 1, 1, 1]), array("d", [-0.1, 0.2, 0.1, 0.2]), bytearray(4))
     assert list(choose_harmful(Method(), drafted)) == [0, 1, 1, 1]
     assert list(choose_harmful(Method(harmful_share=0.25), drafted)) == [0, 1, 0, 0]
     assert list(choose_harmful(Method(harmful_share=1.0), drafted)) == [1, 1, 1, 1]
