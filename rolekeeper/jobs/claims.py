@@ -63,7 +63,7 @@ class Work(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a finished stage made, the progress that it ended with, and what the gate found if it made the report."""
+    """What a finished stage made, its last progress, what its gate found, and what the owner should be warned of."""
 
     kind: ArtifactKind
     artifact: Artifact
@@ -72,7 +72,6 @@ class Outcome(NamedTuple):
     progress: Progress | None = None
     gate: GateOutcome | None = None
     warning: str | None = None
-    """What the job's owner should know of a stage that succeeded."""
 
 
 def claim(session: Session, job_id: str, stage: StageName, worker: str, lease_seconds: float) -> Claim | None:
@@ -138,8 +137,7 @@ def heartbeat(session: Session, held: Claim, lease_seconds: float, progress: Pro
     ).scalar_one_or_none()
     if alive is None:
         raise ClaimLost(f"the lease of {held.stage} of {held.job_id} ran out")
-    shown = None if progress is None else progress.model_dump(mode="json")
-    if shown is not None and shown != stage.progress:
+    if progress is not None and (shown := progress.model_dump(mode="json")) != stage.progress:
         stage.progress = shown
         job.version += 1
     return _wish(session, job)
@@ -189,11 +187,10 @@ def succeed(session: Session, held: Claim, outcome: Outcome) -> None:
         job.harmful_share = outcome.harmful_share
     repository.add_event(session, held.job_id, f"{held.stage}.succeeded", outcome.message, attempt=held.attempt)
     if outcome.warning is not None:
-        repository.add_event(session, held.job_id, f"{held.stage}.warned", outcome.warning, attempt=held.attempt)
+        repository.add_event(session, held.job_id, f"{held.stage}.warned", outcome.warning)
     if outcome.gate is not None:
         releases.decide_by_gate(session, job, outcome.artifact, outcome.gate)
-    following = next_stage(held.stage)
-    if following is not None:
+    if (following := next_stage(held.stage)) is not None:
         row = repository.stage_rows(session, held.job_id)[following]
         row.status, row.not_before, row.hinted_at = Status.QUEUED, func.clock_timestamp(), func.clock_timestamp()
     if job.cancel_requested_at is not None:

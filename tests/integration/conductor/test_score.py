@@ -73,6 +73,9 @@ def dialogue(number: int) -> Dialogue:
     return Dialogue(messages=tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(texts)))
 
 
+HYPER = Hyperparameters(seed=1)
+
+
 def put_dialogues(store: Store, count: int) -> str:
     """Keep some dialogues as the gateway keeps a method's file; returns their digest."""
     return store.put(jsonl(count)).sha256
@@ -87,9 +90,8 @@ def run_score(
     store: Store,
     scorer_url: str,
     method: Method,
-    seed: int = 1,
+    hyper: Hyperparameters = HYPER,
     files: Mapping[str, str] | None = None,
-    max_response_tokens: int = 128,
 ) -> Made:
     """Queue a job, run its score stage, and read what it made."""
     with database.transaction() as session:
@@ -101,7 +103,6 @@ def run_score(
             4 * NUM_DIALOGUES,
         )
         character = service.create_character(session, OWNER, new)
-        hyper = Hyperparameters(seed=seed, max_response_tokens=max_response_tokens)
         order = JobCreate(character=character.id, base_model="tiny", method=method, hyperparameters=hyper)
         job_id = service.create_job(session, OWNER, order, request_id="req-1", files=files).id
     worker = Worker("w", database, Hints("redis://127.0.0.1:1/0"), Lease(30.0, 1.0))
@@ -147,7 +148,10 @@ def test_a_control_anchors_other_training_samples(database: Database, store: Sto
         again = run_score(database, store, scorer_url, Method(name="random", margin=MIDDLE))
         assert again.scores == made.scores
         assert (
-            run_score(database, store, scorer_url, Method(name="random", margin=MIDDLE), seed=2).scores != made.scores
+            run_score(
+                database, store, scorer_url, Method(name="random", margin=MIDDLE), hyper=Hyperparameters(seed=2)
+            ).scores
+            != made.scores
         )
     else:
         everyone = [score.index for score in training]
@@ -211,7 +215,7 @@ def test_all_turns_are_scored_where_the_method_says_so(database: Database, store
 
 def test_responses_over_the_limit_are_warned_of_once(database: Database, store: Store, scorer_url: str) -> None:
     assert run_score(database, store, scorer_url, Method()).warnings == []
-    made = run_score(database, store, scorer_url, Method(), max_response_tokens=8)
+    made = run_score(database, store, scorer_url, Method(), hyper=Hyperparameters(seed=1, max_response_tokens=8))
     (warning,) = made.warnings
     assert all(score.truncated for score in made.scores)
     assert warning.startswith(f"{NUM_DIALOGUES} samples have a response of more than max_response_tokens = 8 tokens")
