@@ -23,7 +23,7 @@ from rolekeeper.client.commands import job_create, read_profile
 from rolekeeper.client.decisions import is_withheld, withheld_lines
 from rolekeeper.client.options import Training
 from rolekeeper.client.progress import JobBars, JobLines
-from rolekeeper.client.report_tables import report_tables
+from rolekeeper.client.report_screen import report_screen
 from rolekeeper.contracts.characters import CharacterCreate
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import TERMINAL, Job, Status
@@ -174,7 +174,7 @@ def _deliver(client: Client, job_id: str, out: Path) -> None:
     report_path = out / f"{job_id}.report.json"
     report_path.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     report_path.with_suffix(".html").write_text(render_page(report), encoding="utf-8")
-    Console(width=120).print(report_tables(report))
+    Console(width=120).print(report_screen(report))
     _print_paths(report, adapter_path, report_path)
 
 

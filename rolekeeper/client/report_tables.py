@@ -26,8 +26,7 @@ DIFFERENCE = "{0.value:+.3f} [{0.low:+.3f}, {0.high:+.3f}]"
 
 def report_tables(report: SafetyReport) -> Group:
     """The three questions; then base against tuned model: the measures, the judges on each part, and the voice."""
-    parts: list[RenderableType] = [*(_question_text(question) for question in three_questions(report))]
-    parts.append(_measures_table(report))
+    parts: list[RenderableType] = [*question_texts(report), _measures_table(report)]
     if report.results:
         parts.append(_results_table(report))
     if report.attacks:
@@ -35,10 +34,15 @@ def report_tables(report: SafetyReport) -> Group:
     if report.fidelity:
         parts.append(_voice_table(report))
     if report.gate is not None:
-        parts.append(_gate_text(report.gate))
+        parts.append(gate_text(report.gate))
     parts += [Text(line, style="dim") for line in _left_out(report)]
     parts += [Text(f"judge {judge.version}: {judge.note}", style="dim") for judge in report.judges]
     return Group(*parts)
+
+
+def question_texts(report: SafetyReport) -> Iterator[Group]:
+    """Each of the three questions with its short answer and the sentences behind it."""
+    return (_question_text(question) for question in three_questions(report))
 
 
 def _question_text(question: Question) -> Group:
@@ -104,7 +108,8 @@ def _judged_cells(part: PartResults, judged: JudgedRefusals) -> Iterator[str | T
     yield str(judged.base.unjudged + judged.tuned.unjudged)
 
 
-def _gate_text(gate: GateOutcome) -> Text:
+def gate_text(gate: GateOutcome) -> Text:
+    """What the gate decided, with its reasons and the losses that it would catch."""
     found, style = GATE_WORDS[gate.verdict]
     lines = [f"release gate: {found}, {len(gate.checks)} checks", *(f"  {check.sentence}" for check in gate.reasons)]
     caught = [f"{check.suite} {check.part} {check.caught:g}" for check in gate.checks if check.caught is not None]

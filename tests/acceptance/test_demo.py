@@ -1,4 +1,4 @@
-"""`make demo` with a tiny model: the table, the files, and nothing else left."""
+"""`make demo` with a tiny model: the screen, the files, and nothing else left."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def tiny_demo(tiny_catalog: Path, state: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_demo_prints_the_result_and_leaves_only_that(tiny_demo: list[str], state: Path) -> None:
     demo = run([*tiny_demo, "--epochs", "1"])
     assert demo.returncode == 0, demo.stderr
-    for measure in ("refusal rate", "over refusal rate", "in character refusal rate", "role fidelity", "harmful share"):
-        assert measure in demo.stdout
+    for text in ("Did it learn the role?", "Did it stay safe?", "Does it still answer?", "before and after", "gate"):
+        assert text in demo.stdout
     assert re.search(r"^wall time \d+ s, peak memory \d+\.\d GB$", demo.stdout, re.MULTILINE)
     assert "\r" not in demo.stderr, "no bars where there is no terminal"
 
@@ -62,7 +62,7 @@ def test_a_job_that_does_not_succeed_is_an_error_with_its_reason(tiny_demo: list
             while not (jobs := list(client.jobs())):
                 time.sleep(0.1)
             client.cancel(jobs[0].id)
-        _, stderr = demo.communicate(timeout=500)
+        _, stderr = demo.communicate(timeout=1000)
     assert demo.returncode == 1
     assert f"error: {jobs[0].id} did not succeed: it was cancelled" in stderr
     assert_stopped_with_logs(state, stderr)
@@ -80,7 +80,7 @@ def test_dialogues_that_can_not_be_used_are_named(tiny_demo: list[str], state: P
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1000, check=False)
 
 
 def wait_for_key(state: Path) -> StackRecord:
