@@ -43,6 +43,6 @@ def test_another_token_is_a_tie_or_a_disagreement(loaded: LoadedModel) -> None:
 
 
 def test_prompts_are_different_ones(loaded: LoadedModel) -> None:
-    assert len(starter_questions()) == 120
+    assert len(set(starter_questions())) == len(starter_questions()) >= 120
     assert not [text for text in starter_questions() if "{name}" in text]
     assert len({tuple(ids) for ids in make_prompts(loaded.tokenizer, "plain", 30)}) == 30
