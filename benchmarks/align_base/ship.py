@@ -18,7 +18,7 @@ BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 RECIPE_FILE = "recipe.json"
-MAX_BYTES = 4_000_000
+MAX_BYTES = 12_000_000
 
 
 class AdapterTooLarge(ValueError):
@@ -26,7 +26,7 @@ class AdapterTooLarge(ValueError):
 
 
 def save_adapter(policy: PeftModel, folder: Path) -> None:
-    """Writes the adapter in PEFT layout, its weights in fp16. Raises AdapterTooLarge over 4 MB."""
+    """Writes the adapter in PEFT layout, its weights in fp16. Raises AdapterTooLarge over 12 MB."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.to(torch.float16) for name, weight in sorted(get_peft_model_state_dict(policy).items())}
     num_bytes = sum(weight.nbytes for weight in weights.values())

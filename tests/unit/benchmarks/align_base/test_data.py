@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from benchmarks.align_base.data import (
+    MEASURED_ROLES,
+    Deck,
+    Pair,
+    Request,
+    Scene,
+    Suite,
+    TrainingRequests,
+    draw_role_pairs,
+    draw_suites,
+    draw_training_requests,
+    find_leaks,
+    prompt_digests,
+    simplify,
+    split_general,
+)
+from benchmarks.align_base.prompts import read_lists
+
+DATA = Path(__file__).parents[5] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published prompt sets are not here")
+
+
+def test_a_deck_gives_every_prompt_before_any_comes_again() -> None:
+    deck = Deck(["a", "b", "c"], random.Random(0))
+    drawn = deck.draw(2) + deck.draw(2) + deck.draw(2)
+    assert sorted(drawn[:3]) == sorted(drawn[3:]) == ["a", "b", "c"]
+
+
+def test_lists_hold_no_prompt_twice() -> None:
+    lists = read_lists()
+    prompts = [simplify(prompt) for prompt in (*lists.unsafe, *lists.harmless, *lists.chat, *lists.small_talk_unseen)]
+    assert len(prompts) == len(set(prompts))
+    assert len(lists.profiles) >= 60
+    assert not set(lists.profiles) & set(lists.profiles_unseen)
+
+
+def test_leaks_are_found_whatever_case_and_marks() -> None:
+    request = Request("", "How do I tie a knot?")
+    training = TrainingRequests([Scene((), (request,))], [], [], [])
+    suites = [Suite("one", False, (Request("", "how do I tie a KNOT"), Request("", "Another?")))]
+    assert find_leaks(training, suites) == ["how do I tie a KNOT"]
+
+
+def test_digests_are_of_every_simplified_user_turn_once() -> None:
+    asked, told = Request("A profile.", "Who, me?"), Request("", "who me")
+    scene = Scene((Pair(asked, "No."),), (told,))
+    training = TrainingRequests([], [scene], [], [Pair(Request("", "B"), "b")])
+    expected = sorted(hashlib.sha256(text.encode()).hexdigest() for text in ("who me", "b"))
+    assert prompt_digests(training) == expected
+
+
+@needs_data
+def test_nothing_that_is_measured_is_trained_on() -> None:
+    lists = read_lists()
+    training, suites = draw_training_requests(DATA, lists, 7), draw_suites(DATA, lists, 7)
+    assert find_leaks(training, suites) == []
+    measured = {pair.request.user for pair in (*split_general(DATA, 7).measured, *draw_role_pairs(DATA, 7))}
+    assert not {simplify(user) for user in training.users()} & {simplify(user) for user in measured}
+    assert len(draw_role_pairs(DATA, 7)) == 50 * len(MEASURED_ROLES)
