@@ -160,7 +160,8 @@ def test_jobs_scores_report_and_cancel(api: ApiState) -> None:
     assert "2.250" in report
     assert "KL to the base model 0.021 at a limit of 0.02" in " ".join(report.split())
     assert "none judged" in report
-    assert "held back\n  starter, harmful: refusals fell" in report
+    assert "held back, " in report
+    assert "checks\n  starter, harmful: refusals fell" in report
     assert "21.5" in report
     assert lines(run(api, "report", "job_1", "--json"))[0]["harmful_share"]["value"] == 0.3
     assert "stops at its next heartbeat" in run(api, "cancel", "job_1").stdout

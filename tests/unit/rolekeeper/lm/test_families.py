@@ -184,7 +184,10 @@ def test_scores_and_flags_are_those_of_the_naive_run(
         ours.append(means_of(response_logprobs(pairs[family].ours.model, samples, max_batch_tokens)))
         naive.append(naive_means(pairs[family].naive, samples))
         torch.testing.assert_close(ours[-1], naive[-1], atol=1e-4, rtol=0)
-    flags_B, naive_flags_B = (select_harmful(*implicit_rewards(*means)) for means in (ours, naive))
+    rewards, naive_rewards = (implicit_rewards(*means) for means in (ours, naive))
+    # Whatever a random model's margins are, some are above their mean and some below.
+    middle = (naive_rewards.s_unsafe_B - naive_rewards.s_role_B).mean().item()
+    flags_B, naive_flags_B = (select_harmful(*both, middle) for both in (rewards, naive_rewards))
     assert torch.equal(flags_B, naive_flags_B)
     assert 0 < int(flags_B.sum()) < len(flags_B)
 
