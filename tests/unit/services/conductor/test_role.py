@@ -70,9 +70,10 @@ def test_babble_is_counted_whatever_the_judge_says() -> None:
 
 def test_what_one_side_lacks_is_in_no_measure() -> None:
     half = make_pair(make_verdict("?", False, -9.0), make_verdict("C", None, None))
-    assert role_results([*PAIRS, half], "phrases") == role_results(PAIRS, "phrases").model_copy(  # type: ignore[union-attr]
-        update={"num_held_out": 4, "own_refusal_rate": share_estimate(1, 3)}
-    )
+    whole = role_results(PAIRS, "phrases")
+    assert whole is not None
+    changed = {"num_held_out": 4, "own_refusal_rate": share_estimate(1, 3)}
+    assert role_results([*PAIRS, half], "phrases") == whole.model_copy(update=changed)
 
 
 def test_one_dialogue_has_no_spread_and_none_has_no_results() -> None:
