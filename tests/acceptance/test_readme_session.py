@@ -41,7 +41,7 @@ def test_the_session_ends_with_a_report_and_an_adapter(readme_stack: Stack, tmp_
         env=os.environ | {"ROLEKEEPER_URL": url, "ROLEKEEPER_API_KEY": key, "NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=1000,
+        timeout=1700,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
