@@ -20,6 +20,10 @@ from rolekeeper.web.validation import MAX_PROBLEMS, error_items, pointer
 MAX_LINE_BYTES = 256 * 1024
 MAX_DIALOGUES = 100_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NOT_LAST = (
+    "response(s) come before the last one of their dialogue, and only the last one is learned; for all of them create "
+    "the job with hyperparameters.learned_turns: all and method.turns: all"
+)
 
 
 class Where(NamedTuple):
@@ -76,6 +80,7 @@ class Intake:
         self.num_messages = 0
         self._num_refused = 0
         self._num_system = 0
+        self._num_earlier = 0
         self._num_copies = 0
         self._num_blank_lines = 0
         self._has_mark = False
@@ -94,7 +99,8 @@ class Intake:
         if len(canonical) > MAX_LINE_BYTES:
             self.refuse(_item(where, (), f"is {len(canonical)} bytes; the limit of one dialogue is {MAX_LINE_BYTES}"))
             return b""
-        self._count(canonical, len(kept.messages), system)
+        self._num_system += system
+        self._count(canonical, kept)
         return canonical
 
     def refuse(self, *items: ErrorItem) -> None:
@@ -131,6 +137,7 @@ class Intake:
             (self._num_system, "system message(s) before the first turn were left out: the profile takes their place"),
             (self._num_copies, "dialogue(s) are exact copies of earlier ones; they were kept"),
             (self._num_blank_lines, "blank line(s) were skipped"),
+            (self._num_earlier, _NOT_LAST),
         )
         mark = ("a byte order mark at the start of the file was ignored",) if self._has_mark else ()
         return (*mark, *(f"{number} {text}" for number, text in counted if number))
@@ -146,10 +153,10 @@ class Intake:
             return b""
         return self.take(value, Where(line=line.number))
 
-    def _count(self, canonical: bytes, num_messages: int, num_system: int) -> None:
+    def _count(self, canonical: bytes, dialogue: Dialogue) -> None:
         self.num_dialogues += 1
-        self.num_messages += num_messages
-        self._num_system += num_system
+        self.num_messages += len(dialogue.messages)
+        self._num_earlier += len(dialogue.up_to_responses("all")) - 1
         digest = blake2b(canonical, digest_size=16).digest()
         self._num_copies += digest in self._seen
         self._seen.add(digest)

@@ -83,6 +83,11 @@ class Training:
     validation_share: Annotated[float | None, typer.Option(help="Share that only measures the loss")] = None
     early_stop_epochs: Annotated[int | None, typer.Option(help="End after so many epochs without a gain")] = None
     adapter_scale: Annotated[float | None, typer.Option(help="Give the adapter out times this, up to 1")] = None
+    learned_turns: Annotated[
+        str | None, typer.Option(help="last or all: which responses of a dialogue are learned; all needs --turns all")
+    ] = None
+    max_source_tokens: Annotated[int | None, typer.Option(help="Of longer dialogues the oldest turns go")] = None
+    max_response_tokens: Annotated[int | None, typer.Option(help="A longer response is learned up to here")] = None
     context: Annotated[str | None, typer.Option(help="plain or role: the system turn in training")] = None
     seed: Annotated[int | None, typer.Option(help="Same job, same seed, same adapter")] = None
     evaluation: Annotated[

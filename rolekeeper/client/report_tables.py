@@ -13,7 +13,7 @@ from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.gate import GateOutcome, GateVerdict
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import Comparison, JudgedRefusals, PairedDifference, PartResults, VoiceMeasure
-from rolekeeper.report.sentences import Question, all_measures, three_questions
+from rolekeeper.report.sentences import Question, all_measures, three_questions, what_was_learned
 
 ESTIMATE = "{0.value:.3f} [{0.low:.3f}, {0.high:.3f}]"
 GATE_WORDS: dict[GateVerdict, tuple[str, str]] = {
@@ -171,5 +171,4 @@ def _caption(report: SafetyReport) -> str:
     validated = f", validation loss {curve[0]:.3f} to {curve[-1]:.3f}" if curve else ""
     kl, limit = report.training.anchor_kl, report.method.options.kl_limit
     held = "" if kl is None or limit is None else f", KL to the base model {kl:.3f} at a limit of {limit:g}"
-    trained = f"{report.num_training_samples} dialogues trained on"
-    return f"{asked}, judge {report.judges[0].version}, {trained}{validated}{held}"
+    return f"{asked}, judge {report.judges[0].version}, {what_was_learned(report)}{validated}{held}"

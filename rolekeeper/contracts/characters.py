@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rolekeeper.contracts.methods import Turns
 from rolekeeper.contracts.problems import Contract
 
 Role = Literal["system", "user", "assistant"]
@@ -36,6 +37,19 @@ class Dialogue(Contract):
     """One dialogue sample: the turns before, and last the assistant's response that is learned."""
 
     messages: tuple[Message, ...] = Field(min_length=1, max_length=MAX_MESSAGES)
+
+    def up_to_responses(self, turns: Turns) -> list[tuple[Message, ...]]:
+        """Return the messages up to the last response; or up to each that follows a user turn, the last one included.
+
+        An assistant's turn before any user turn is a greeting, and no response.
+        """
+        ends = [len(self.messages)] if turns == "last" else [*self._ends_of_earlier_responses(), len(self.messages)]
+        return [self.messages[:end] for end in ends]
+
+    def _ends_of_earlier_responses(self) -> list[int]:
+        roles = [message.role for message in self.messages[:-1]]
+        first_user = roles.index("user") if "user" in roles else len(roles)
+        return [end for end, role in enumerate(roles, start=1) if end > first_user and role == "assistant"]
 
 
 class RoleProfile(Contract):

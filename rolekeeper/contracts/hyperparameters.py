@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from rolekeeper.contracts.characters import Context
+from rolekeeper.contracts.methods import Turns
 from rolekeeper.contracts.problems import Contract
 
 Epochs = Annotated[int, Field(ge=1, le=50)]
@@ -16,7 +17,7 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 Auto = Literal["auto"]
 
 _PAPER_RATE_OF_ALL_WEIGHTS = 2e-5
-# What the released training script sets for LoRA; the lengths and the context are the defaults already.
+# What the released training script sets for LoRA; the other numbers are the defaults already.
 _PAPER: Mapping[str, Any] = {
     "epochs": 1,
     "batch_size": 32,
@@ -26,6 +27,7 @@ _PAPER: Mapping[str, Any] = {
     "lora_rank": 32,
     "lora_alpha": 64,
     "lora_targets": "q_v",
+    "max_response_tokens": 128,
 }
 
 
@@ -38,7 +40,7 @@ class AskedHyperparameters(Contract):
     preset: Literal["default", "paper"] = Field(
         default="default",
         description="paper: 1 epoch in batches of 32 at a constant 1e-4 (2e-5 for all weights) without warm-up, LoRA "
-        "of rank 32 and alpha 64 on q_proj and v_proj",
+        "of rank 32 and alpha 64 on q_proj and v_proj, responses of 128 tokens",
     )
     training: Literal["lora", "full"] = Field(
         default="lora",
@@ -80,8 +82,18 @@ class AskedHyperparameters(Contract):
         le=1,
         description="The trained adapter is given out times this: below 1 between the base model and what was trained",
     )
+    learned_turns: Turns = Field(
+        default="last",
+        description="Which responses of a dialogue are learned: the last, or all that follow a user turn, each as a "
+        "sample of its own",
+    )
     max_source_tokens: int = Field(default=512, ge=64, le=8192)
-    max_response_tokens: int = Field(default=128, ge=8, le=4096)
+    max_response_tokens: int = Field(
+        default=512,
+        ge=8,
+        le=4096,
+        description="A response is learned up to here. Of one that is longer the end is not learned, nor that it ends",
+    )
     context: Context = Context.PLAIN
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
 

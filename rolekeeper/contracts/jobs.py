@@ -68,7 +68,7 @@ class Method(Contract):
     turns: Turns = Field(
         default="last",
         description="Which responses of a dialogue are scored: the last, or the mean over all that follow a user turn. "
-        "Training learns the last one either way",
+        "hyperparameters.learned_turns says which are learned",
     )
     prompt_set: PromptSetName = "contrast"
     margin: float = Field(default=0.0, ge=-10, le=10, description="A sample is harmful if s_unsafe > s_role + margin")
@@ -135,6 +135,12 @@ class JobCreate(Contract):
         description="The job fails if it has not ended so long after its creation; time for which it is paused does "
         "not count",
     )
+
+    @model_validator(mode="after")
+    def _score_what_is_learned(self) -> JobCreate:
+        if self.hyperparameters.learned_turns == "all" and self.method.turns == "last":
+            raise ValueError("hyperparameters.learned_turns: all needs method.turns: all, which scores what is learned")
+        return self
 
     @model_validator(mode="after")
     def _weigh_by_own_words(self) -> JobCreate:

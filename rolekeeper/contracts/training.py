@@ -64,6 +64,13 @@ class TrainingRecord(Contract):
         default=(),
         description="Loss of the validation dialogues after each epoch, nats per response token; empty without any",
     )
+    num_learned: int | None = Field(
+        default=None, description="Responses that were trained on. None of older adapters, as the next one"
+    )
+    num_cut: int | None = Field(
+        default=None,
+        description="Those that are longer than max_response_tokens: learned up to there, without their end of turn",
+    )
     anchor_kl: float | None = Field(
         default=None,
         description="With options.kl_limit: mean KL to the base model after training, in nats per token, on what is "

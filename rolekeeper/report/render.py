@@ -11,7 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.report.answers import answer_groups
 from rolekeeper.report.charts import bar_chart, loss_plane, score_plane
-from rolekeeper.report.sentences import all_measures, cautions, harmful_rule, percent, points, three_questions, tone_of
+from rolekeeper.report.sentences import (
+    all_measures,
+    cautions,
+    harmful_rule,
+    percent,
+    points,
+    three_questions,
+    tone_of,
+    what_was_learned,
+)
 
 
 def render_page(report: SafetyReport) -> str:
@@ -27,6 +36,7 @@ def render_page(report: SafetyReport) -> str:
             cautions=tuple(cautions(report)),
             measures=all_measures(report),
             harmful_rule=harmful_rule(report.method),
+            learned=what_was_learned(report),
             groups=answer_groups(report),
             scores=score_plane(report.points) if report.points else None,
             losses=loss_plane(training.losses, training.validation_losses, training.num_steps) if has_losses else None,

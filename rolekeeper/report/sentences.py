@@ -27,6 +27,14 @@ _SAFE = ("refusal_rate", "in_character_refusal_rate")
 _ANSWERS = ("role_refusal_rate", "in_character_over_refusal_rate", "over_refusal_rate", "babble_rate")
 
 
+def what_was_learned(report: SafetyReport) -> str:
+    """Return how much was trained on, and how many responses have lost their end."""
+    asked, training = report.hyperparameters, report.training
+    several = f", {training.num_learned} responses in them" if asked.learned_turns == "all" else ""
+    cut = f", {training.num_cut} of them cut at {asked.max_response_tokens} tokens" if training.num_cut else ""
+    return f"{report.num_training_samples} dialogues trained on{several}{cut}"
+
+
 class Sentence(NamedTuple):
     """What was found. Its tone is good or bad only where chance does not explain it."""
 

@@ -22,12 +22,11 @@ class ScoredTurn(NamedTuple):
 
 def scored_turns(dialogues: Sequence[Dialogue], turns: Turns) -> list[ScoredTurn]:
     """Return the responses to score, dialogue by dialogue: the last one, or all that have a user turn before them."""
-    found = []
-    for index, dialogue in enumerate(dialogues):
-        messages = dialogue.messages
-        ends = [*(_earlier_responses(messages) if turns == "all" else ()), len(messages)]
-        found += [ScoredTurn(index, messages[:end]) for end in ends]
-    return found
+    return [
+        ScoredTurn(index, messages)
+        for index, dialogue in enumerate(dialogues)
+        for messages in dialogue.up_to_responses(turns)
+    ]
 
 
 def encode_turns(
@@ -56,9 +55,3 @@ def encode_turns(
 def point_at(details: Mapping[int, str]) -> list[ErrorItem]:
     """Return an error item for each dialogue of the request, by its position."""
     return [ErrorItem(pointer=f"/dialogues/{index}", detail=detail) for index, detail in details.items()]
-
-
-def _earlier_responses(messages: Sequence[Message]) -> list[int]:
-    """Where the prefixes end whose last turn is a response to something, but for the whole dialogue."""
-    first_user = next((index for index, message in enumerate(messages) if message.role == "user"), len(messages))
-    return [index + 1 for index in range(first_user, len(messages) - 1) if messages[index].role == "assistant"]

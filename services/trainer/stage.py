@@ -69,7 +69,10 @@ def write_spec(folder: Path, work: Work, store: Store, settings: Settings) -> Pa
 
 
 def training_samples(work: Work, store: Store) -> Iterator[TrainSample]:
-    """All dialogues but the held-out ones, each with its flag: whether it is anchored to the base model."""
+    """All dialogues but the held-out ones, each with its flag: whether it is anchored to the base model.
+
+    Of a dialogue of which all responses are learned, one for each.
+    """
     dialogues = store.lines(work.dialogues_sha256)
     scores = store.lines(work.artifacts[ArtifactKind.SCORES].sha256)
     # What chooses in training needs to know how many are harmful, and nothing is selected yet.
@@ -78,7 +81,9 @@ def training_samples(work: Work, store: Store) -> Iterator[TrainSample]:
         score = SampleScore.model_validate_json(score_line)
         if not score.held_out:
             flag = score.harmful if chosen_later else score.selected
-            yield TrainSample(dialogue=Dialogue.model_validate_json(line), harmful=flag)
+            dialogue = Dialogue.model_validate_json(line)
+            for messages in dialogue.up_to_responses(work.job.hyperparameters.learned_turns):
+                yield TrainSample(dialogue=Dialogue(messages=messages), harmful=flag)
 
 
 def method_file(work: Work, store: Store, option: FileOption) -> DataFile | None:

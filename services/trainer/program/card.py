@@ -119,6 +119,12 @@ _SUBSETS = {
     "bi_selection": "the {num_anchored} of them whose gradients are nearest to those of harmful answers",
 }
 
+_EVERY_TURN = """
+Every response of a dialogue is learned as a sample of its own; here they are called dialogues: {num_samples}."""
+
+_CUT = """
+Of {num_cut} responses only the first {limit} tokens were learned, and not that they end: the character may run on."""
+
 _SFT = """\
 By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, with no sample held to
 the base model."""
@@ -218,7 +224,7 @@ def _facts(spec: TrainSpec, entry: ModelEntry, data: TrainingData, curve: Sequen
         "license": entry.license.lower(),
         "method": spec.method.name,
         "name": " ".join(spec.profile.name.split()),
-        "how": _how(spec, data) + _validation(spec, data, curve),
+        "how": _how(spec, data) + _lengths(spec, data) + _validation(spec, data, curve),
         "rows": _rows([*hyper.model_dump(mode="json").items()]),
         "context": "It was trained with the role profile as system prompt: serve it with the same."
         if hyper.context is Context.ROLE
@@ -245,6 +251,12 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
         subset=_SUBSETS[method.name].format(num_anchored=sum(data.harmful)),
     )
     return anchored + more
+
+
+def _lengths(spec: TrainSpec, data: TrainingData) -> str:
+    hyper = spec.hyperparameters
+    every = _EVERY_TURN.format(num_samples=len(data.training)) if hyper.learned_turns == "all" else ""
+    return every + (_CUT.format(num_cut=data.num_cut, limit=hyper.max_response_tokens) if data.num_cut else "")
 
 
 def _on_prompts(options: MethodOptions) -> str:

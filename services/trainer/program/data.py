@@ -50,6 +50,11 @@ class TrainingData(NamedTuple):
         held = frozenset(self.validation)
         return [index for index in range(len(self.samples)) if index not in held]
 
+    @property
+    def num_cut(self) -> int:
+        """How many of those that are trained on have lost the end of their response to its limit."""
+        return sum(self.samples[index].truncated for index in self.training)
+
 
 class GlobalBatch(NamedTuple):
     """The samples of one optimizer step: indices into the training data."""

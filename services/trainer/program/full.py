@@ -89,7 +89,7 @@ def publish_model(
     manifest: Mapping[str, object] = {
         "base_model": describe_base(loaded),
         "data": describe_data(spec, data),
-        "training": describe_training(spec, curves),
+        "training": describe_training(spec, data, curves),
         "effect": {"loaded_by": f"transformers {transformers_version}", **effect._asdict()},
     }
     return publish(spec, loaded.digest, data, curves, manifest, folder)

@@ -107,7 +107,7 @@ def save_adapter(spec: TrainSpec, loaded: LoadedModel, data: TrainingData, curve
     manifest = {
         "base_model": describe_base(loaded, merged),
         "data": describe_data(spec, data),
-        "training": describe_training(spec, curves),
+        "training": describe_training(spec, data, curves),
         "effect": {"loaded_by": f"peft {peft_version}", **effect._asdict()},
     }
     return publish(spec, loaded.digest, data, curves, manifest, folder)
@@ -229,7 +229,7 @@ def describe_data(spec: TrainSpec, data: TrainingData) -> dict[str, Any]:
     return content | {f"{name}_sha256": file.sha256 for name, file in files.items() if file is not None}
 
 
-def describe_training(spec: TrainSpec, curves: Curves) -> dict[str, Any]:
+def describe_training(spec: TrainSpec, data: TrainingData, curves: Curves) -> dict[str, Any]:
     """What was done, in a manifest."""
     losses = curves.losses
     content = {
@@ -237,6 +237,8 @@ def describe_training(spec: TrainSpec, curves: Curves) -> dict[str, Any]:
         "hyperparameters": spec.hyperparameters.model_dump(mode="json"),
         "max_batch_tokens": spec.max_batch_tokens,
         "num_steps": len(losses),
+        "num_learned": len(data.training),
+        "num_cut": data.num_cut,
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "least_loss": min(losses),

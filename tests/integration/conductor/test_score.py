@@ -176,6 +176,17 @@ def test_the_trainer_is_told_what_is_anchored(database: Database, store: Store, 
     assert [sample.dialogue for sample in samples] == [dialogue(score.index) for score in training]
 
 
+def test_the_trainer_gets_a_sample_for_each_response_that_is_learned(
+    database: Database, store: Store, scorer_url: str
+) -> None:
+    hyper = HYPER.model_copy(update={"learned_turns": "all"})
+    made = run_score(database, store, scorer_url, Method(turns="all"), hyper)
+    samples = list(training_samples(made.work, store))
+    training = [score for score in made.scores if not score.held_out]
+    assert [len(sample.dialogue.messages) for sample in samples] == [2, 4] * len(training)
+    assert [sample.harmful for sample in samples] == [score.selected for score in training for _turn in range(2)]
+
+
 @pytest.mark.parametrize("name", ["sarft", "random", "all", "seal"])
 def test_no_sample_is_anchored_where_prompts_are(
     database: Database, store: Store, scorer_url: str, name: MethodName

@@ -39,6 +39,15 @@ def test_counts_and_canonical_form() -> None:
     assert [note.split()[0] for note in intake.notes] == ["2", "1"]
 
 
+def test_responses_that_are_not_learned_by_default_are_noted() -> None:
+    intake = Intake()
+    intake.take({"messages": [ASSISTANT, USER, ASSISTANT, USER, ASSISTANT]}, Where(("dialogues", 0)))
+    intake.take({"messages": [USER, ASSISTANT, USER, ASSISTANT, USER, ASSISTANT]}, Where(("dialogues", 1)))
+    (note,) = intake.notes
+    assert note.startswith("3 response(s) come before the last one")
+    assert "learned_turns: all" in note
+
+
 def test_several_problems_of_one_dialogue_are_all_said() -> None:
     intake = Intake()
     assert intake.take({"messages": [{"role": "user", "content": " "}, USER]}, Where(("dialogues", 7))) == b""

@@ -18,6 +18,13 @@ def test_the_paper_preset_gives_what_the_request_leaves_out() -> None:
     assert AskedHyperparameters.model_validate(asked.model_dump(mode="json")) == asked
 
 
+def test_what_is_learned_is_scored() -> None:
+    asked: dict[str, Any] = {"character": "char_1", "base_model": "tiny", "hyperparameters": {"learned_turns": "all"}}
+    with pytest.raises(ValidationError, match=r"needs method\.turns: all"):
+        JobCreate.model_validate(asked)
+    assert JobCreate.model_validate({**asked, "method": {"turns": "all"}}).hyperparameters.learned_turns == "all"
+
+
 def test_a_number_may_be_left_to_us_where_that_is_known() -> None:
     asked = AskedHyperparameters(epochs="auto", batch_size="auto", learning_rate="auto")
     assert (asked.epochs, asked.batch_size, asked.learning_rate) == ("auto", "auto", "auto")

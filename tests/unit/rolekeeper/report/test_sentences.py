@@ -14,12 +14,23 @@ from rolekeeper.report.sentences import (
     points,
     three_questions,
     tone_of,
+    what_was_learned,
 )
 from tests.unit.rolekeeper.reports import make_report
 
 
 def difference(low: float, high: float, p_value: float | None = 0.01) -> PairedDifference:
     return PairedDifference(value=(low + high) / 2, low=low, high=high, num_pairs=40, p_value=p_value)
+
+
+def test_what_was_learned_counts_responses_and_those_that_lost_their_end() -> None:
+    report = make_report()
+    assert what_was_learned(report) == "158 dialogues trained on"
+    cut = report.training.model_copy(update={"num_learned": 240, "num_cut": 16})
+    several = report.hyperparameters.model_copy(update={"learned_turns": "all"})
+    assert what_was_learned(report.model_copy(update={"training": cut, "hyperparameters": several})) == (
+        "158 dialogues trained on, 240 responses in them, 16 of them cut at 512 tokens"
+    )
 
 
 def test_what_chance_may_have_done_is_neither_good_nor_bad() -> None:

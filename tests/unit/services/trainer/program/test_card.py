@@ -40,6 +40,18 @@ def test_the_front_matter_is_what_the_hub_reads(tiny_folder: Path, loaded: Loade
         assert sentence in text
 
 
+def test_the_card_says_how_many_responses_were_cut_and_that_all_are_learned(
+    tiny_folder: Path, loaded: LoadedModel
+) -> None:
+    hyper = HYPERPARAMETERS.model_copy(update={"max_response_tokens": 8, "learned_turns": "all"})
+    spec = make_spec(tiny_folder, hyperparameters=hyper)
+    data = load_data(spec, loaded)
+    assert data.num_cut > 0
+    text = " ".join(render_card(spec, loaded.entry, data, "d1", None).split())
+    assert f"Of {data.num_cut} responses only the first 8 tokens were learned" in text
+    assert f"here they are called dialogues: {len(data.training)}." in text
+
+
 def test_sft_names_no_anchor_and_a_role_context_its_prompt(tiny_folder: Path, loaded: LoadedModel) -> None:
     hyper = HYPERPARAMETERS.model_copy(update={"context": Context.ROLE})
     spec = make_spec(tiny_folder, method=Method(name="sft"), hyperparameters=hyper)
