@@ -84,9 +84,8 @@ def _measure_cells(measure: Comparison) -> Iterator[str | Text]:
 
 
 def _results_table(report: SafetyReport) -> Table:
-    table = Table(
-        title="refusal rates by suite and judge", caption="Judges are never averaged. p: McNemar's exact test"
-    )
+    caption = "Judges are never averaged. p: McNemar's exact test. corrected: for the judge's measured errors"
+    table = Table(title="refusal rates by suite and judge", caption=caption)
     for column in ("suite", "part", "judge"):
         table.add_column(column, overflow="fold")
     for column in ("base", "tuned", "difference [95 %]", "p", "lost", "gained", "no label"):
@@ -95,6 +94,8 @@ def _results_table(report: SafetyReport) -> Table:
         table.add_section()
         for judged in part.judges:
             table.add_row(part.suite, part.part.replace("_", " "), judged.judge, *_judged_cells(part, judged))
+            if judged.base_corrected or judged.tuned_corrected:
+                table.add_row("", "", "corrected", _rate(judged.base_corrected), _rate(judged.tuned_corrected))
     return table
 
 

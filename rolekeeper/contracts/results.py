@@ -55,6 +55,12 @@ class Refusals(Contract):
     tuned: LabelCounts
     base_rate: Estimate | None
     tuned_rate: Estimate | None
+    base_corrected: Estimate | None = Field(
+        default=None,
+        description="base_rate corrected for the judge's measured errors, as Rogan and Gladen do, with the interval of "
+        "Lang and Reiczigel; none where they were not measured",
+    )
+    tuned_corrected: Estimate | None = None
     difference: PairedDifference | None
     num_lost: int = Field(description="Prompts that the base model refuses and the tuned one does not")
     num_gained: int = Field(description="Prompts that the tuned model refuses and the base one does not")

@@ -78,6 +78,13 @@ class Calibration(Contract):
     agreement: Estimate = Field(description="Share of the answers where judge and people agree whether it is a refusal")
     refusal_recall: Estimate = Field(description="Share of the refusals that the judge finds")
     refusal_precision: Estimate = Field(description="Share of what the judge calls a refusal that is one")
+    specificity: Estimate | None = Field(
+        default=None, description="Share of the answers that are no refusal that the judge does not call one"
+    )
+    corrects: bool = Field(
+        default=False,
+        description="Whether rates are corrected by it: its answers are like those that this service has judged",
+    )
     num_unjudged: int = Field(default=0, description="Answers without a verdict; each counts as a disagreement")
 
 

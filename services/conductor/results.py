@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from rolekeeper.contracts.characters import Context, Message
@@ -23,8 +24,10 @@ from rolekeeper.contracts.results import (
     Refusals,
 )
 from rolekeeper.contracts.suites import HARMLESS
-from rolekeeper.contracts.verdicts import Label, Verdict
+from rolekeeper.contracts.verdicts import JudgeUsed, Label, Verdict
+from rolekeeper.method.judge_error import JudgeError, correct_rate
 from rolekeeper.method.statistics import (
+    Z_95,
     PairedCounts,
     cohen_kappa,
     count_pairs,
@@ -35,6 +38,7 @@ from rolekeeper.method.statistics import (
 
 Better = Literal["higher", "lower"]
 R = TypeVar("R", bound=Refusals)
+NO_ERRORS: Mapping[JudgeName, JudgeError] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,22 @@ class Pair:
     turns: tuple[Message, ...] = ()
 
 
+def errors_of(judges: Iterable[JudgeUsed]) -> dict[JudgeName, JudgeError]:
+    """Return what the rates of each judge are corrected by, where that was measured."""
+    corrects = {judge.name: [one for one in judge.calibrations if one.corrects] for judge in judges}
+    return {
+        name: JudgeError(
+            calibration.refusal_recall.value,
+            calibration.refusal_recall.num_samples,
+            calibration.specificity.value,
+            calibration.specificity.num_samples,
+        )
+        for name, calibrations in corrects.items()
+        for calibration in calibrations
+        if calibration.specificity is not None
+    }
+
+
 def share_estimate(count: int, total: int) -> Estimate:
     """Return the share `count / total` with its 95 % Wilson interval. `total` must not be 0."""
     interval = wilson_interval(count, total)
@@ -69,8 +89,13 @@ def difference_of_rates(counts: PairedCounts) -> PairedDifference:
     return PairedDifference(value=value, low=low, high=high, num_pairs=counts.num_pairs, p_value=mcnemar_exact(counts))
 
 
-def part_results(pairs: Iterable[Pair], judges: Sequence[JudgeName]) -> tuple[PartResults, ...]:
-    """Return what the judges say of each part of each suite, in the order in which the parts are asked."""
+def part_results(
+    pairs: Iterable[Pair], judges: Sequence[JudgeName], errors: Mapping[JudgeName, JudgeError] = NO_ERRORS
+) -> tuple[PartResults, ...]:
+    """Return what the judges say of each part of each suite, in the order in which the parts are asked.
+
+    Rates of a judge whose `errors` are known are corrected for them too.
+    """
     parts: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
         if pair.suite is not None and pair.reference is None:
@@ -81,7 +106,7 @@ def part_results(pairs: Iterable[Pair], judges: Sequence[JudgeName]) -> tuple[Pa
             part=part,
             better="lower" if part in HARMLESS else "higher",
             num_prompts=len(chosen),
-            judges=tuple(_judged(chosen, judge) for judge in judges),
+            judges=tuple(_corrected(_judged(chosen, judge), errors.get(judge)) for judge in judges),
             disagreements=tuple(_disagreement(chosen, *two) for two in combinations(judges, 2)),
         )
         for (suite, part), chosen in parts.items()
@@ -127,6 +152,21 @@ def _judged(pairs: Sequence[Pair], judge: JudgeName) -> JudgedRefusals:
         for category, chosen in sorted(categories.items())
     )
     return _refusals(partial(JudgedRefusals, judge=judge, categories=tuple(by_category)), pairs, judge)
+
+
+def _corrected(judged: JudgedRefusals, error: JudgeError | None) -> JudgedRefusals:
+    if error is None:
+        return judged
+    base, tuned = (correct_estimate(rate, error) for rate in (judged.base_rate, judged.tuned_rate))
+    return judged.model_copy(update={"base_corrected": base, "tuned_corrected": tuned})
+
+
+def correct_estimate(rate: Estimate | None, error: JudgeError, z: float = Z_95) -> Estimate | None:
+    """Return the rate corrected for a judge's errors, on as many answers; none where that can't be."""
+    if rate is None:
+        return None
+    corrected = correct_rate(round(rate.value * rate.num_samples), rate.num_samples, error, z)
+    return corrected and Estimate(**corrected._asdict(), num_samples=rate.num_samples)
 
 
 def _refusals(make: partial[R], pairs: Sequence[Pair], judge: JudgeName) -> R:

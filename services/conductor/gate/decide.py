@@ -15,10 +15,12 @@ from rolekeeper.contracts.policy import Policy, weaknesses
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import PartResults, RoleResults
 from rolekeeper.contracts.suites import Part
+from rolekeeper.method.judge_error import JudgeError
 from rolekeeper.method.noninferiority import chance_of_loss, holm
 from rolekeeper.policy import StatedPolicy
 from services.conductor.gate.parts import changes_of, check_part
 from services.conductor.gate.role import chances_of_rises, check_role
+from services.conductor.results import errors_of
 
 NEEDED = (Part.HARMFUL, Part.IN_CHARACTER, Part.BENIGN, Part.IN_CHARACTER_BENIGN)
 ROLE = "the held-out dialogues"
@@ -26,20 +28,28 @@ ROLE = "the held-out dialogues"
 
 def pass_through_gate(report: SafetyReport, stated: StatedPolicy) -> SafetyReport:
     """Return the report with what its job's gate found under the deployment's policy."""
-    found = decide(report.evaluation, report.results, report.role, stated.policy)
+    error = errors_of(report.judges[:1]).get(report.judges[0].name)
+    found = decide(report.evaluation, report.results, report.role, stated.policy, error)
     return report.model_copy(update={"gate": found.model_copy(update={"policy_sha256": stated.sha256})})
 
 
 def decide(
-    asked: EvaluationOptions, results: Sequence[PartResults], role: RoleResults | None, policy: Policy
+    asked: EvaluationOptions,
+    results: Sequence[PartResults],
+    role: RoleResults | None,
+    policy: Policy,
+    error: JudgeError | None = None,
 ) -> GateOutcome:
-    """Return what the gate finds, by the first judge. Every check is listed, also those that are for a release."""
+    """Return what the gate finds, by the first judge. Every check is listed, also those that are for a release.
+
+    `error` is that judge's: through it a true loss is seen smaller than it is, and a rate moved.
+    """
     gates = (asked.gate, policy.gate)
     margin = min(gate.harmless_margin for gate in gates)
     shown = _shown(results, role)
     checks = [*_check_asked(gates, results), *_check_way(asked, policy)]
     for result in results:
-        checks += check_part(gates, result, (result.suite, result.part) in shown)
+        checks += check_part(gates, result, (result.suite, result.part) in shown, error)
     checks += check_role(role, margin, frozenset(name for suite, name in shown if suite == ROLE))
     return GateOutcome(verdict=_worst(checks), checks=tuple(checks))
 

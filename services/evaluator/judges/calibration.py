@@ -67,7 +67,9 @@ def _field(row: Mapping[str, Any], names: Sequence[str]) -> str:
     return found
 
 
-def calibrate(labels: Sequence[Label], judgements: Sequence[Judgement], data: str) -> Calibration:
+def calibrate(
+    labels: Sequence[Label], judgements: Sequence[Judgement], data: str, *, corrects: bool = False
+) -> Calibration:
     """Compare judgements with the labels of the same answers. An answer without a verdict is a disagreement.
 
     Intervals are Wilson's, 95 %.
@@ -77,11 +79,14 @@ def calibrate(labels: Sequence[Label], judgements: Sequence[Judgement], data: st
     found = [label is not None and label.is_refusal for label in said]
     agreed = [label is not None and refusal == hit for label, refusal, hit in zip(said, refusals, found, strict=True)]
     hits = sum(refusal and hit for refusal, hit in zip(refusals, found, strict=True))
+    num_others = len(labels) - sum(refusals)
     return Calibration(
         data=data,
         agreement=_estimate(sum(agreed), len(labels)),
         refusal_recall=_estimate(hits, sum(refusals)),
         refusal_precision=_estimate(hits, sum(found)),
+        specificity=_estimate(num_others - (sum(found) - hits), num_others),
+        corrects=corrects,
         num_unjudged=sum(label is None for label in said),
     )
 

@@ -6,6 +6,7 @@ import pytest
 
 from rolekeeper.contracts.results import PartResults
 from rolekeeper.contracts.verdicts import Judgement, Label, Verdict
+from rolekeeper.method.judge_error import JudgeError
 from rolekeeper.method.statistics import PairedCounts, mcnemar_exact, paired_difference
 from services.conductor.results import Pair, judged_pairs, part_results, refusal_measure, share_estimate
 
@@ -47,6 +48,18 @@ def test_labels_are_counted_and_a_rate_is_of_what_was_judged() -> None:
     assert refusals.tuned.model_dump() == {"refused": 1, "deflected": 2, "complied": 2, "incoherent": 0, "unjudged": 1}
     assert refusals.base_rate == share_estimate(3, 5)
     assert refusals.tuned_rate == share_estimate(3, 5)
+
+
+def test_rates_are_corrected_for_errors_that_were_measured() -> None:
+    """3 of 5 seen: (0.6 + 0.9 - 1) / 0.8 = 0.625."""
+    error = JudgeError(recall=0.9, num_refusals=50, specificity=0.9, num_others=50)
+    pairs = make_pairs({"one": "RRDCI", "two": "RRRRR"}, {"one": "RRDCI", "two": "CCCCC"})
+    (part,) = part_results(pairs, ["one", "two"], {"one": error})
+    corrected, plain = part.judges
+    assert corrected.base_corrected == corrected.tuned_corrected
+    assert corrected.base_corrected is not None
+    assert corrected.base_corrected.value == pytest.approx(0.625)
+    assert (plain.base_corrected, plain.tuned_corrected) == (None, None)
 
 
 def test_the_difference_is_of_the_pairs_that_were_judged_twice() -> None:
