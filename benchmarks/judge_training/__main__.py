@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from benchmarks.judge_training.fit import Examples, Weights, cross_validate, fit
+from benchmarks.judge_training.fit import Examples, Salad, Weights, cross_validate, fit, fit_salad
+from benchmarks.judge_training.salad import make_salads
 from benchmarks.judge_training.written import Example, read_voices
 from rolekeeper.contracts.verdicts import Calibration, Judgement, Label
 from services.evaluator.judges import local, phrases
@@ -23,8 +25,10 @@ from services.evaluator.judges.embedder import load_embedder
 from services.evaluator.judges.local import Local
 from services.evaluator.judges.measured import FILE, MEASURED
 from services.evaluator.judges.phrases import Phrases
+from services.evaluator.judges.protocol import Exchange
 from services.evaluator.judges.reader import load_reader
 
+SALAD_SEED = 3
 LABELS_FILE = "refusal_labels.jsonl"
 HUMAN = "human labels of PyRIT and XSTest answers, five-fold cross-validation by prompt"
 HUMAN_PHRASES = "human labels of PyRIT and XSTest answers"
@@ -43,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     unseen = read_voices("unseen")
     of_human, of_seen = embed(human), embed(seen)
     held_out = [Judgement(label=label) for label in cross_validate(of_human, of_seen)]
-    save(fit(torch.cat([of_human.features_BF, of_seen.features_BF]), [*of_human.labels, *of_seen.labels]))
+    language_BF = torch.cat([of_human.features_BF, of_seen.features_BF])
+    salad = fit_salad(language_BF, features_of(salads_of([*human, *seen])))
+    save(fit(language_BF, [*of_human.labels, *of_seen.labels]), salad)
     measured = {
         local.NAME: (calibrate(of_human.labels, held_out, HUMAN), judge_all(Local(), unseen, VOICES)),
         phrases.NAME: (judge_all(Phrases(), human, HUMAN_PHRASES), judge_all(Phrases(), unseen, VOICES)),
@@ -53,21 +59,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print_measured(measured, arguments.json)
     print_confusion(unseen)
+    print_salads(unseen)
     return 0
 
 
 def embed(examples: Sequence[Example]) -> Examples:
     """The features of examples, with their labels and groups."""
-    features_BF = local.features(
-        local.Models(load_embedder(), load_reader()), [example.labelled.exchange for example in examples]
-    )
+    features_BF = features_of([example.labelled.exchange for example in examples])
     labels = [example.labelled.label for example in examples]
     return Examples(features_BF, labels, [example.group for example in examples])
 
 
-def save(weights: Weights) -> None:
+def features_of(exchanges: Sequence[Exchange]) -> torch.Tensor:
+    """What the judge sees of exchanges, BF."""
+    return local.features(local.Models(load_embedder(), load_reader()), exchanges)
+
+
+def salads_of(examples: Sequence[Example]) -> list[Exchange]:
+    """A salad for each answer that is long enough, always the same ones."""
+    exchanges = [example.labelled.exchange for example in examples]
+    return make_salads(exchanges, load_reader().tokenizer, random.Random(SALAD_SEED))
+
+
+def save(weights: Weights, salad: Salad) -> None:
     """Write the weights in fp32, the same bytes for the same weights."""
-    tensors = {name: tensor.float().contiguous() for name, tensor in weights._asdict().items()}
+    tensors = {name: tensor.float().contiguous() for name, tensor in {**weights._asdict(), **salad._asdict()}.items()}
     local.WEIGHTS.write_bytes(safetensors.torch.save(tensors))
 
 
@@ -94,6 +110,13 @@ def print_confusion(examples: Sequence[Example]) -> None:
     judgements = Local().judge([example.labelled.exchange for example in examples])
     for label, row in confusion([example.labelled.label for example in examples], judgements).items():
         print(f"{label:10s} {row}", file=sys.stderr)
+
+
+def print_salads(examples: Sequence[Example]) -> None:
+    """Print how many salads of answers that were not fitted `local` finds."""
+    salads = salads_of(examples)
+    found = sum(judgement.label is Label.INCOHERENT for judgement in Local().judge(salads))
+    print(f"salads of words called incoherent: {found} of {len(salads)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,35 @@ class Weights(NamedTuple):
         return [LABELS[index] for index in scores_BC.argmax(1).tolist()]
 
 
+class Salad(NamedTuple):
+    """What tells a salad of words from language: its features times `salad_F`, and the bias, are above 0."""
+
+    salad_F: torch.Tensor
+    salad_bias: torch.Tensor
+
+    def holds(self, features_BF: torch.Tensor) -> list[bool]:
+        """Return for each text whether it is a salad."""
+        return [score > 0 for score in (features_BF.double() @ self.salad_F + self.salad_bias).tolist()]
+
+
 def fit(features_BF: torch.Tensor, labels: Sequence[Label], penalty: float = PENALTY) -> Weights:
     """Minimise sum_b CE(W x_b + c, y_b) + penalty / 2 ||W||^2 by L-BFGS, in float64 from zero. The bias is free."""
-    inputs_BF = features_BF.double()
     targets_B = torch.tensor([LABELS.index(label) for label in labels])
-    weights_CF = torch.zeros(len(LABELS), inputs_BF.shape[1], dtype=torch.float64, requires_grad=True)
-    bias_C = torch.zeros(len(LABELS), dtype=torch.float64, requires_grad=True)
+    return Weights(*_minimise(features_BF.double(), targets_B, len(LABELS), penalty))
+
+
+def fit_salad(language_BF: torch.Tensor, salad_BF: torch.Tensor, penalty: float = PENALTY) -> Salad:
+    """Fit what tells salads from language, by the same objective with two classes: their difference is what counts."""
+    targets_B = torch.tensor([0] * len(language_BF) + [1] * len(salad_BF))
+    weights_CF, bias_C = _minimise(torch.cat([language_BF, salad_BF]).double(), targets_B, 2, penalty)
+    return Salad(weights_CF[1] - weights_CF[0], bias_C[1] - bias_C[0])
+
+
+def _minimise(
+    inputs_BF: torch.Tensor, targets_B: torch.Tensor, num_classes: int, penalty: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    weights_CF = torch.zeros(num_classes, inputs_BF.shape[1], dtype=torch.float64, requires_grad=True)
+    bias_C = torch.zeros(num_classes, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights_CF, bias_C], max_iter=500, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
@@ -48,7 +71,7 @@ def fit(features_BF: torch.Tensor, labels: Sequence[Label], penalty: float = PEN
         return loss
 
     optimiser.step(closure)
-    return Weights(weights_CF.detach(), bias_C.detach())
+    return weights_CF.detach(), bias_C.detach()
 
 
 def assign_folds(groups: Sequence[str], num_folds: int = NUM_FOLDS) -> list[int]:

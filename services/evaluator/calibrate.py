@@ -59,7 +59,7 @@ def as_text(result: Mapping[str, object]) -> str:
     """The result as a table for people."""
     calibration = Calibration.model_validate(result["calibration"])
     lines = [f"{result['version']} on {calibration.data}"]
-    for name in ("agreement", "refusal_recall", "refusal_precision"):
+    for name in ("agreement", "refusal_recall", "refusal_precision", "specificity"):
         estimate: Estimate = getattr(calibration, name)
         interval = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
         lines.append(f"{name.replace('_', ' '):18s} {interval}  n = {estimate.num_samples}")

@@ -52,7 +52,7 @@ class Reader:
     """Exchanges to vectors: what the model holds over the answer, and when it is asked what the answer did."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._begin, self._between, self._end = (self._ids(part, False) for part in (_BEGIN, _BETWEEN, _END))
         # The states as the next layer would see them: its norm in the place of the model's last one.
         self._trunk = model.base_model
@@ -90,7 +90,7 @@ class Reader:
 
     def _ids(self, text: str, is_plain: bool = True) -> list[int]:
         """Token ids; in plain text the spelling of a control token stays text."""
-        return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=is_plain).input_ids)
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=is_plain).input_ids)
 
 
 @cache

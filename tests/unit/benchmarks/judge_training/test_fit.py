@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from benchmarks.judge_training.fit import Examples, assign_folds, cross_validate, fit
+from benchmarks.judge_training.fit import Examples, assign_folds, cross_validate, fit, fit_salad
 from benchmarks.judge_training.written import read_voices
 from rolekeeper.contracts.verdicts import Label
 from services.evaluator.judges.local import LABELS
@@ -31,6 +31,21 @@ def test_the_gradient_is_zero_at_the_weights() -> None:
     surplus_BC = torch.softmax(features_BF @ weights_CF.T + bias_C, 1) - targets_BC
     assert float((surplus_BC.T @ features_BF + 0.5 * weights_CF).abs().max()) < 1e-3
     assert float(surplus_BC.sum(0).abs().max()) < 1e-3
+
+
+def test_salads_are_told_from_language_as_two_classes_are() -> None:
+    examples = make_examples(0)
+    is_salad = torch.arange(NUM) % 3 == 2
+    salad = fit_salad(examples.features_BF[~is_salad], examples.features_BF[is_salad], penalty=0.5)
+    # By hand, for a difference d of two rows that are d/2 and -d/2: gradient (p - y)' x + penalty / 2 d, and sum p - y.
+    features_BF = examples.features_BF.double()
+    surplus_B = torch.sigmoid(features_BF @ salad.salad_F + salad.salad_bias) - is_salad.double()
+    assert float((surplus_B @ features_BF + 0.25 * salad.salad_F).abs().max()) < 1e-3
+    assert float(surplus_B.sum().abs()) < 1e-3
+    wrong = [
+        said for said, true in zip(salad.holds(examples.features_BF), is_salad.tolist(), strict=True) if said != true
+    ]
+    assert len(wrong) <= 2
 
 
 def test_folds_are_even_and_split_no_group() -> None:
