@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 
 import torch
@@ -18,13 +19,11 @@ from benchmarks.align_base.data import (
     Pair,
     Request,
     Scene,
-    Suite,
     TrainingRequests,
-    draw_suites,
     draw_training_requests,
-    find_leaks,
     prompt_digests,
 )
+from benchmarks.align_base.fold import fold
 from benchmarks.align_base.measure import draw_texts, encode_pair, measure_losses, measure_refusals
 from benchmarks.align_base.prompts import read_lists
 from benchmarks.align_base.record import Measured, Record, loss_cases, refusal_cases, table
@@ -36,6 +35,7 @@ from benchmarks.align_base.ship import (
     save_adapter,
     write_json,
 )
+from benchmarks.align_base.suites import Suite, draw_suites, find_leaks
 from benchmarks.align_base.train import EncodedScene, Hyperparameters, Samples, StepLosses, train_adapter
 from rolekeeper.errors import InvalidInput, RolekeeperError
 from rolekeeper.lm.catalog import find_entry, load_catalog
@@ -43,7 +43,7 @@ from rolekeeper.lm.encode import EncodedSample, Encoder
 from rolekeeper.lm.load import LoadedModel, attach_adapter, load_base
 from rolekeeper.method.refusal import is_refusal
 
-RECIPE_VERSION = "2"
+RECIPE_VERSION = "3"
 RAW = "smollm2-135m"
 MAX_REFUSAL_TOKENS = 48
 MAX_KEPT_TOKENS = 128
@@ -160,10 +160,11 @@ def encode_samples(
     whole = Encoder(loaded.tokenizer, max_response_tokens=MAX_KEPT_TOKENS)
     told = distil(loaded, whole, training.told, reporter.counter("long answers"))
     written = [encode_pair(whole, pair) for pair in training.written]
+    kept = [*(sample for sample in told if sample), *written]
     return Samples(
         plain=encode_scenes(loaded, training.plain, hyperparameters, reporter.counter("plain scenes")),
         role=encode_scenes(loaded, training.role, hyperparameters, reporter.counter("scenes with a profile")),
-        kept=[*(sample for sample in told if sample), *written],
+        kept=[folded for sample in kept for folded in fold([sample])],
     )
 
 
@@ -173,18 +174,22 @@ def encode_scenes(
     """Token ids of scenes, with the first tokens of the raw model's own answers."""
     refusals = Encoder(loaded.tokenizer, max_response_tokens=MAX_REFUSAL_TOKENS)
     first = Encoder(loaded.tokenizer, max_response_tokens=hyperparameters.first_tokens)
-    encoded = []
-    for done, scene in enumerate(scenes, start=1):
-        # Scene by scene: what its prompts share is read once.
-        answered = distil(loaded, first, scene.answered, lambda *_: None)
-        refused = [encode_pair(refusals, pair) for pair in scene.refused]
-        encoded.append(EncodedScene(refused, [sample for sample in answered if sample]))
-        progress(done, len(scenes))
+    encoded: list[EncodedScene] = []
+    # What prompts share is read once: scenes with one system text go together, and the others each alone.
+    for _, alike in groupby(scenes, key=lambda scene: scene.system):
+        group = list(alike)
+        answers = iter(distil(loaded, first, [request for scene in group for request in scene.answered]))
+        for scene in group:
+            refused = [encode_pair(refusals, pair) for pair in scene.refused]
+            answered = [sample for sample in islice(answers, len(scene.answered)) if sample]
+            folded = fold([*refused, *answered])
+            encoded.append(EncodedScene(folded[: len(refused)], folded[len(refused) :]))
+        progress(len(encoded), len(scenes))
     return encoded
 
 
 def distil(
-    loaded: LoadedModel, encoder: Encoder, requests: Sequence[Request], progress: Progress
+    loaded: LoadedModel, encoder: Encoder, requests: Sequence[Request], progress: Progress = lambda *_: None
 ) -> list[EncodedSample | None]:
     """The raw model's own answers; none where it refuses or says nothing."""
     # Some tokens more than are kept, so that an answer which was cut here is also seen as cut by the encoder.

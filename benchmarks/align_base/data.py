@@ -1,36 +1,33 @@
-"""What the recipe trains on and what it measures with, drawn by one seed."""
+"""What the recipe trains on, drawn by one seed."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.align_base.prompts import PromptLists
-from rolekeeper.errors import InvalidInput
+from benchmarks.align_base.read import ADVBENCH, GENERAL, PROFILES, SPECIFIC_ALL, present, read_column, read_lines
 
-ADVBENCH = "advbench/harmful_behaviors.csv"
-XSTEST = "xstest/xstest_prompts.csv"
-JAILBREAKBENCH_HARMFUL = "jailbreakbench/harmful-behaviors.csv"
-JAILBREAKBENCH_BENIGN = "jailbreakbench/benign-behaviors.csv"
-GENERAL = "rolebench/role-generalization__general__test.jsonl"
-SPECIFIC = "rolebench/role-generalization__role_specific__test.jsonl"
-PROFILES = "sarft_roles/desc.json"
-INPUTS = (ADVBENCH, XSTEST, JAILBREAKBENCH_HARMFUL, JAILBREAKBENCH_BENIGN, GENERAL, SPECIFIC, PROFILES)
 MAX_QUESTION_CHARACTERS = 200
 NUM_GENERAL_ANSWERED = 160
 NUM_GENERAL_KEPT = 160
 NUM_GENERAL_MEASURED = 60
 MEASURED_ROLES = ("Tom Ripley", "Raylan Givens", "Walt Kowalski")
-NUM_ROLE_QUESTIONS = 50
-NUM_ROLE_SCENES = 160
-SCENE_REFUSED = 3
-SCENE_ANSWERED = 6
+# Characters of RoleBench that a study measures: nothing of theirs is trained on.
+STUDIED_ROLES = (
+    *("Andrew Detmer", "Bruno Antony", "Colonel Hans Landa", "Coriolanus", "Gaston"),
+    *("Jack Sparrow", "John Coffey", "Klaus Mikaelson", "Peter Parker", "Professor G.H. Dorr", "Queen Catherine"),
+    *("Raylan Givens", "Stephen Hawking", "Tom Ripley", "Twilight Sparkle", "Walt Kowalski"),
+)
+NUM_ROLE_SCENES = 240
+NUM_PLAIN_SCENES = 240
+PLAIN_REFUSED, PLAIN_ANSWERED, PLAIN_TASKS = 3, 8, 4
+ROLE_REFUSED, ROLE_ANSWERED, ROLE_OWN = 2, 8, 6
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scene:
-    """Requests under one system text.
+    """Requests under one system text, which may be empty.
 
     `refused`: harmful requests with the refusal to learn. `answered`: harmless requests at which the raw model's first
     tokens are kept.
@@ -59,6 +56,11 @@ class Scene:
 
     refused: tuple[Pair, ...]
     answered: tuple[Request, ...]
+
+    @property
+    def system(self) -> str:
+        """The text that all its requests are under."""
+        return self.answered[0].system
 
 
 class TrainingRequests(NamedTuple):
@@ -81,13 +83,11 @@ class TrainingRequests(NamedTuple):
         return {request.user for request in requests} | {pair.request.user for pair in pairs}
 
 
-@dataclass(frozen=True)
-class Suite:
-    """A named list of requests to measure with."""
+class Role(NamedTuple):
+    """A character of RoleBench: its profile, and questions to it."""
 
-    name: str
-    is_harmful: bool
-    requests: tuple[Request, ...]
+    profile: str
+    questions: tuple[str, ...]
 
 
 class AdvBenchSplit(NamedTuple):
@@ -103,40 +103,6 @@ class General(NamedTuple):
     answered: list[Pair]
     kept: list[Pair]
     measured: list[Pair]
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_column(path: Path, column: str) -> list[str]:
-    """One column of a CSV file. Raises InvalidInput when the file or the column is absent."""
-    return [row[column] for row in read_table(path, column)]
-
-
-def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """Rows of a CSV file that has all the columns. Raises InvalidInput when it has not."""
-    with present(path).open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise InvalidInput(f"{path} has no column {sorted(missing)}: give the upstream file, header included")
-        return list(reader)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Objects of a JSONL file. Raises InvalidInput when it is absent."""
-    with present(path).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def present(path: Path) -> Path:
-    """The path. Raises InvalidInput when there is no such file."""
-    if not path.is_file():
-        raise InvalidInput(f"{path} is absent: give --data the folder that holds {', '.join(INPUTS)}")
-    return path
 
 
 def split_advbench(data: Path, seed: int) -> AdvBenchSplit:
@@ -174,18 +140,50 @@ def draw_training_requests(data: Path, lists: PromptLists, seed: int) -> Trainin
     harmful = [*split_advbench(data, seed).train, *lists.unsafe]
     questions = [pair.request.user for pair in general.answered]
     harmless = [*questions, *lists.harmless]
-    plain = Deck(harmful, rng), Deck(harmless, rng)
-    role = Deck(harmful, rng), Deck([*harmless, *lists.chat * 3], rng)
     told = rng.sample(questions, 60) + rng.sample(lists.everyday, 30)
     return TrainingRequests(
-        plain=[draw_scene("", *plain, lists.refusals, rng) for _ in range(len(harmless) // SCENE_ANSWERED)],
-        role=[
-            draw_scene(draw_system(lists, rng), *role, lists.refusals + lists.role_refusals * 2, rng)
-            for _ in range(NUM_ROLE_SCENES)
-        ],
+        plain=draw_plain_scenes(harmful, harmless, lists, rng),
+        role=draw_role_scenes(read_roles(data), harmful, harmless, lists, rng),
         told=[*in_plain(told), *(Request(draw_system(lists, rng), prompt) for prompt in rng.sample(lists.chat, 60))],
         written=[half_under_profile(pair, lists, rng) for pair in general.kept],
     )
+
+
+def draw_plain_scenes(
+    harmful: Sequence[str], harmless: Sequence[str], lists: PromptLists, rng: random.Random
+) -> list[Scene]:
+    """Scenes without a profile: half of what is answered are tasks in the forms of harmful ones."""
+    refused, answered, tasks = Deck(harmful, rng), Deck(harmless, rng), Deck(lists.tasks, rng)
+    scenes = []
+    for _ in range(NUM_PLAIN_SCENES):
+        prompts = answered.draw(PLAIN_ANSWERED - PLAIN_TASKS) + tasks.draw(PLAIN_TASKS)
+        scenes.append(draw_scene("", refused.draw(PLAIN_REFUSED), prompts, lists.refusals, rng))
+    return scenes
+
+
+def draw_role_scenes(
+    roles: Sequence[Role], harmful: Sequence[str], harmless: Sequence[str], lists: PromptLists, rng: random.Random
+) -> list[Scene]:
+    """Scenes by turns under our own profiles and as a character of RoleBench, who is asked its own questions."""
+    decks = [(role.profile, Deck(role.questions, rng)) for role in roles]
+    chat, refused, answered = Deck(lists.chat, rng), Deck(harmful, rng), Deck([*harmless, *lists.chat * 3], rng)
+    refusals = lists.refusals + lists.role_refusals * 2
+    scenes = []
+    for number in range(NUM_ROLE_SCENES):
+        profile, own = decks[number // 2 % len(decks)] if number % 2 else (rng.choice(lists.profiles), chat)
+        prompts = own.draw(ROLE_OWN) + answered.draw(ROLE_ANSWERED - ROLE_OWN)
+        scenes.append(draw_scene(wrap(profile, lists, rng), refused.draw(ROLE_REFUSED), prompts, refusals, rng))
+    return scenes
+
+
+def read_roles(data: Path) -> list[Role]:
+    """Characters of RoleBench that no study measures, in alphabetical order."""
+    profiles = json.loads(present(data / PROFILES).read_text(encoding="utf-8"))
+    questions: dict[str, set[str]] = {}
+    for row in read_lines(data / SPECIFIC_ALL):
+        if row["role"] in profiles and row["role"] not in STUDIED_ROLES:
+            questions.setdefault(row["role"], set()).add(row["question"].strip())
+    return [Role(profiles[name], tuple(sorted(asked))) for name, asked in sorted(questions.items())]
 
 
 class Deck:
@@ -203,17 +201,24 @@ class Deck:
         return [self._left.pop() for _ in range(number)]
 
 
-def draw_scene(system: str, harmful: Deck, harmless: Deck, refusals: Sequence[str], rng: random.Random) -> Scene:
+def draw_scene(
+    system: str, refused: Sequence[str], answered: Sequence[str], refusals: Sequence[str], rng: random.Random
+) -> Scene:
     """A few harmful and more harmless requests under one system text."""
     return Scene(
-        tuple(Pair(Request(system, prompt), rng.choice(refusals)) for prompt in harmful.draw(SCENE_REFUSED)),
-        tuple(Request(system, prompt) for prompt in harmless.draw(SCENE_ANSWERED)),
+        tuple(Pair(Request(system, prompt), rng.choice(refusals)) for prompt in refused),
+        tuple(Request(system, prompt) for prompt in answered),
     )
 
 
 def draw_system(lists: PromptLists, rng: random.Random) -> str:
-    """A profile in one of the forms that platforms give their system prompts."""
-    return rng.choice(lists.wraps).replace("{profile}", rng.choice(lists.profiles))
+    """One of our own profiles, wrapped."""
+    return wrap(rng.choice(lists.profiles), lists, rng)
+
+
+def wrap(profile: str, lists: PromptLists, rng: random.Random) -> str:
+    """The profile in one of the forms that platforms give their system prompts."""
+    return rng.choice(lists.wraps).replace("{profile}", profile)
 
 
 def half_under_profile(pair: Pair, lists: PromptLists, rng: random.Random) -> Pair:
@@ -221,50 +226,9 @@ def half_under_profile(pair: Pair, lists: PromptLists, rng: random.Random) -> Pa
     return pair if rng.random() < 0.5 else Pair(Request(draw_system(lists, rng), pair.request.user), pair.response)
 
 
-def draw_suites(data: Path, lists: PromptLists, seed: int) -> list[Suite]:
-    """Draws what is measured: none of these requests is trained on."""
-    rng = random.Random(f"{seed}/suites")
-    halves = split_advbench(data, seed)
-    unseen = halves.unseen
-    # A part of JailbreakBench is AdvBench.
-    goals = [goal for goal in read_column(data / JAILBREAKBENCH_HARMFUL, "Goal") if goal not in halves.train]
-    xstest = read_table(data / XSTEST, "prompt", "label")
-    by_label = {label: [row["prompt"] for row in xstest if row["label"] == label] for label in ("safe", "unsafe")}
-    in_role = tuple(Request(rng.choice(lists.profiles_unseen), prompt) for prompt in unseen)
-    chat = tuple(Request(profile, prompt) for profile in lists.profiles_unseen for prompt in lists.small_talk_unseen)
-    return [
-        Suite("advbench_unseen", True, in_plain(unseen)),
-        Suite("advbench_unseen_in_role", True, in_role),
-        Suite("xstest_unsafe", True, in_plain(by_label["unsafe"])),
-        Suite("xstest_safe", False, in_plain(by_label["safe"])),
-        Suite("jailbreakbench_harmful", True, in_plain(goals)),
-        Suite("jailbreakbench_benign", False, in_plain(read_column(data / JAILBREAKBENCH_BENIGN, "Goal"))),
-        Suite("role_chat_unseen", False, chat),
-        Suite("rolebench_in_role", False, tuple(pair.request for pair in draw_role_pairs(data, seed))),
-    ]
-
-
-def draw_role_pairs(data: Path, seed: int) -> list[Pair]:
-    """Questions to MEASURED_ROLES under their profiles, with the character's answer. None is trained on."""
-    profiles = json.loads(present(data / PROFILES).read_text(encoding="utf-8"))
-    rows = read_lines(data / SPECIFIC)
-    rng, drawn = random.Random(f"{seed}/roles"), []
-    for role in MEASURED_ROLES:
-        answers = {row["question"].strip(): row["generated"][0].strip() for row in rows if row["role"] == role}
-        drawn += [Pair(Request(profiles[role], q), answers[q]) for q in rng.sample(sorted(answers), NUM_ROLE_QUESTIONS)]
-    return drawn
-
-
 def in_plain(prompts: Sequence[str]) -> tuple[Request, ...]:
     """The prompts in the plain context."""
     return tuple(Request("", prompt) for prompt in prompts)
-
-
-def find_leaks(training: TrainingRequests, suites: Sequence[Suite]) -> list[str]:
-    """User turns that are both trained on and measured with, letter case and end marks aside."""
-    trained = {simplify(user) for user in training.users()}
-    measured = {request.user for suite in suites for request in suite.requests}
-    return sorted(user for user in measured if simplify(user) in trained)
 
 
 def simplify(text: str) -> str:

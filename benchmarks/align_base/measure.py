@@ -11,7 +11,8 @@ from typing import NamedTuple
 from transformers import PreTrainedModel
 
 from benchmarks.align_base.answers import Progress, answer_requests
-from benchmarks.align_base.data import MEASURED_ROLES, Pair, Request, Suite, draw_role_pairs, split_general
+from benchmarks.align_base.data import MEASURED_ROLES, Pair, Request, split_general
+from benchmarks.align_base.suites import Suite, draw_role_pairs
 from rolekeeper.lm.encode import EncodedSample, Encoder, Turn
 from rolekeeper.lm.forward import response_logprobs
 from rolekeeper.method.refusal import is_refusal

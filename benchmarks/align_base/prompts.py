@@ -12,7 +12,8 @@ NUM_UNSEEN_PROFILES = 3  # the last lines of profiles.txt are kept for measuring
 class PromptLists(NamedTuple):
     """All lists of the recipe. What is named `unseen` is only measured with, never trained on.
 
-    `wraps` are forms of a system prompt around a profile.
+    `wraps` are forms of a system prompt around a profile, and `task_forms` those of a task around one of `subjects`,
+    `deeds` or `programs`.
     """
 
     refusals: tuple[str, ...]
@@ -21,7 +22,12 @@ class PromptLists(NamedTuple):
     lookalikes: tuple[str, ...]
     questions: tuple[str, ...]
     imperatives: tuple[str, ...]
+    topics: tuple[str, ...]
     everyday: tuple[str, ...]
+    task_forms: tuple[str, ...]
+    subjects: tuple[str, ...]
+    deeds: tuple[str, ...]
+    programs: tuple[str, ...]
     small_talk: tuple[str, ...]
     role_questions: tuple[str, ...]
     small_talk_unseen: tuple[str, ...]
@@ -31,8 +37,20 @@ class PromptLists(NamedTuple):
 
     @property
     def harmless(self) -> tuple[str, ...]:
-        """Requests to an assistant that look harmful or are everyday ones."""
-        return self.lookalikes + self.questions + self.imperatives + self.everyday
+        """Requests to an assistant that look harmful, have dark topics, or are everyday ones."""
+        return self.lookalikes + self.questions + self.imperatives + self.topics + self.everyday
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Harmless tasks in the forms that harmful ones have: every form with each of what it takes."""
+        fillings = {"{subject}": self.subjects, "{deed}": self.deeds, "{program}": self.programs}
+        return tuple(
+            f"{form.replace(mark, filling)}."
+            for form in self.task_forms
+            for mark, taken in fillings.items()
+            if mark in form
+            for filling in taken
+        )
 
     @property
     def chat(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from benchmarks.align_base.data import INPUTS, sha256_of
 from benchmarks.align_base.prompts import FOLDER
+from benchmarks.align_base.read import INPUTS, sha256_of
 
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS_FILE = "adapter_model.safetensors"

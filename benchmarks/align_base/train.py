@@ -20,8 +20,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rolekeeper.lm.encode import EncodedSample
-from rolekeeper.lm.forward import project, response_rows
+from benchmarks.align_base.fold import Folded, folded_rows
+from rolekeeper.lm.forward import project
 from rolekeeper.method.rbo import KlDirection, ce_sum, token_kl
 
 PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
@@ -40,10 +40,10 @@ class Hyperparameters:
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 7e-4
-    steps: int = 170
+    steps: int = 240
     kept: int = 1
-    first_tokens: int = 6
-    first_weight: float = 1.0
+    first_tokens: int = 16
+    first_weight: float = 2.0
     kept_weight: float = 2.0
     warmup: float = 0.05
     clip: float = 1.0
@@ -52,8 +52,8 @@ class Hyperparameters:
 class EncodedScene(NamedTuple):
     """Encoded requests under one system text: refusals to learn, and first tokens to keep."""
 
-    refused: Sequence[EncodedSample]
-    answered: Sequence[EncodedSample]
+    refused: Sequence[Folded]
+    answered: Sequence[Folded]
 
 
 class Samples(NamedTuple):
@@ -61,7 +61,7 @@ class Samples(NamedTuple):
 
     plain: Sequence[EncodedScene]
     role: Sequence[EncodedScene]
-    kept: Sequence[EncodedSample]
+    kept: Sequence[Folded]
 
 
 class StepLosses(NamedTuple):
@@ -75,14 +75,14 @@ class StepLosses(NamedTuple):
 class Reference(NamedTuple):
     """Samples and the raw model's last hidden states at their response tokens, in the same order."""
 
-    samples: Sequence[EncodedSample]
+    samples: Sequence[Folded]
     states_TD: Tensor
 
 
 class Step(NamedTuple):
     """What one step learns from."""
 
-    refused: Sequence[EncodedSample]
+    refused: Sequence[Folded]
     answered: Reference
     kept: Reference
 
@@ -116,7 +116,7 @@ def draw_steps(
         answered = [*one.answered, *other.answered]
         texts = list(islice(kept, hyperparameters.kept))
         both = refer(policy, [*answered, *texts])
-        num_first = sum(len(sample.response_ids) for sample in answered)
+        num_first = sum(sample.num_tokens for sample in answered)
         yield Step(
             [*one.refused, *other.refused],
             Reference(answered, both[:num_first]),
@@ -124,10 +124,10 @@ def draw_steps(
         )
 
 
-def refer(policy: PeftModel, samples: Sequence[EncodedSample]) -> Tensor:
+def refer(policy: PeftModel, samples: Sequence[Folded]) -> Tensor:
     """The raw model's last hidden states [T, D] at the response tokens of the samples, one after the other."""
     with policy.disable_adapter(), torch.no_grad():
-        return response_rows(policy, samples).hidden_TD
+        return folded_rows(policy, samples).hidden_TD
 
 
 def in_turn(items: Sequence[Item], rng: random.Random) -> Iterator[Item]:
@@ -138,8 +138,8 @@ def in_turn(items: Sequence[Item], rng: random.Random) -> Iterator[Item]:
 
 def backward(policy: PeftModel, step: Step, hyperparameters: Hyperparameters) -> StepLosses:
     """Adds the gradient of one step."""
-    rows = response_rows(policy, [*step.refused, *step.answered.samples, *step.kept.samples])
-    num_tokens = sum(len(sample.response_ids) for sample in step.refused)
+    rows = folded_rows(policy, [*step.refused, *step.answered.samples, *step.kept.samples])
+    num_tokens = sum(sample.num_tokens for sample in step.refused)
     refused = ce_sum(project(policy, rows.hidden_TD[:num_tokens]), rows.labels_T[:num_tokens]) / num_tokens
     reference_TV = project(policy, torch.cat([step.answered.states_TD, step.kept.states_TD]))
     kl_T = token_kl(project(policy, rows.hidden_TD[num_tokens:]), reference_TV, KlDirection.FORWARD)

@@ -142,7 +142,7 @@ def response_logprobs(
     with torch.inference_mode():
         before_batch()
         # The position that predicts the first response token must stay in the suffix.
-        layers, past = prefixes.get(causal, _common_prefix([sample.prompt_ids[:-1] for sample in samples]))
+        layers, past = prefixes.get(causal, common_prefix([sample.prompt_ids[:-1] for sample in samples]))
         suffixes = [sample._replace(prompt_ids=sample.prompt_ids[past:]) for sample in samples]
         batches = _Batches(causal, suffixes, layers, max_batch_tokens, max_batch_rows, before_batch)
         for indices, hidden_TD, labels_T in batches.run():
@@ -269,7 +269,8 @@ def _trunk(model: nn.Module) -> nn.Module:
     return unwrap(model).base_model
 
 
-def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
+def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
+    """Return the longest beginning that all prompts share."""
     # Every list lies between the smallest and the largest, and so does its beginning.
     first, last = min(prompts), max(prompts)
     length = 0

@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from rolekeeper.lm.cascade import Group
-from rolekeeper.lm.forward import project
+from rolekeeper.lm.forward import common_prefix, project
 from rolekeeper.lm.generation.attention import Step, run_step
 from rolekeeper.lm.generation.choose import Chooser, random_of
 from rolekeeper.lm.generation.processors import Process
@@ -104,7 +104,7 @@ class Engine:
         """The longest first, so that one which comes later has room before the column where all rows end."""
         branches = [ids for prompt in prompts for ids in prompt]
         shares = self._shares_prefix and len(branches) > 1
-        shared = _common_prefix([list(ids[:-1]) for ids in branches]) if shares else []
+        shared = common_prefix([list(ids[:-1]) for ids in branches]) if shares else []
         self._prefix_ids = shared
         self._prefix = compute_prefix(self._model, shared) if shared else []
         begun = [
@@ -221,12 +221,3 @@ def project_rows(model: PreTrainedModel, hidden_BD: Tensor) -> Tensor:
 
 def _num_pads(num_tokens: int) -> int:
     return -num_tokens % (ROW_MULTIPLE if num_tokens > ROW_MULTIPLE else _FEW_ROWS)
-
-
-def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
-    # Every list lies between the smallest and the largest, and so does its beginning.
-    first, last = min(prompts), max(prompts)
-    length = 0
-    while length < min(len(first), len(last)) and first[length] == last[length]:
-        length += 1
-    return first[:length]

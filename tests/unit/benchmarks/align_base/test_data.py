@@ -2,27 +2,28 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from benchmarks import reproduce
 from benchmarks.align_base.data import (
     MEASURED_ROLES,
+    STUDIED_ROLES,
     Deck,
     Pair,
     Request,
     Scene,
-    Suite,
     TrainingRequests,
-    draw_role_pairs,
-    draw_suites,
     draw_training_requests,
-    find_leaks,
     prompt_digests,
     simplify,
     split_general,
 )
 from benchmarks.align_base.prompts import read_lists
+from benchmarks.align_base.suites import Suite, draw_role_pairs, draw_suites, find_leaks
+from benchmarks.harmful_share.__main__ import OTHERS, VILLAINS
 
 DATA = Path(__file__).parents[5] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published prompt sets are not here")
@@ -55,6 +56,12 @@ def test_digests_are_of_every_simplified_user_turn_once() -> None:
     training = TrainingRequests([], [scene], [], [Pair(Request("", "B"), "b")])
     expected = sorted(hashlib.sha256(text.encode()).hexdigest() for text in ("who me", "b"))
     assert prompt_digests(training) == expected
+
+
+def test_no_character_of_a_study_is_trained_on() -> None:
+    plan = tomllib.loads((Path(reproduce.__file__).parent / "plan.toml").read_text(encoding="utf-8"))
+    measured = {*plan["characters"], *VILLAINS, *OTHERS, *MEASURED_ROLES}
+    assert measured - set(STUDIED_ROLES) == {"Isaura Kell"}, "the example has its own files"
 
 
 @needs_data
