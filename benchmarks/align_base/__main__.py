@@ -23,7 +23,6 @@ from benchmarks.align_base.data import (
     draw_training_requests,
     prompt_digests,
 )
-from benchmarks.align_base.fold import fold
 from benchmarks.align_base.measure import draw_texts, encode_pair, measure_losses, measure_refusals
 from benchmarks.align_base.prompts import read_lists
 from benchmarks.align_base.record import Measured, Record, loss_cases, refusal_cases, table
@@ -160,11 +159,10 @@ def encode_samples(
     whole = Encoder(loaded.tokenizer, max_response_tokens=MAX_KEPT_TOKENS)
     told = distil(loaded, whole, training.told, reporter.counter("long answers"))
     written = [encode_pair(whole, pair) for pair in training.written]
-    kept = [*(sample for sample in told if sample), *written]
     return Samples(
         plain=encode_scenes(loaded, training.plain, hyperparameters, reporter.counter("plain scenes")),
         role=encode_scenes(loaded, training.role, hyperparameters, reporter.counter("scenes with a profile")),
-        kept=[folded for sample in kept for folded in fold([sample])],
+        kept=[*(sample for sample in told if sample), *written],
     )
 
 
@@ -182,8 +180,7 @@ def encode_scenes(
         for scene in group:
             refused = [encode_pair(refusals, pair) for pair in scene.refused]
             answered = [sample for sample in islice(answers, len(scene.answered)) if sample]
-            folded = fold([*refused, *answered])
-            encoded.append(EncodedScene(folded[: len(refused)], folded[len(refused) :]))
+            encoded.append(EncodedScene(refused, answered))
         progress(len(encoded), len(scenes))
     return encoded
 

@@ -20,8 +20,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.align_base.fold import Folded, folded_rows
-from rolekeeper.lm.forward import project
+from rolekeeper.lm.encode import EncodedSample
+from rolekeeper.lm.forward import project, response_rows
 from rolekeeper.method.rbo import KlDirection, ce_sum, token_kl
 
 PROJECTIONS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
@@ -52,8 +52,8 @@ class Hyperparameters:
 class EncodedScene(NamedTuple):
     """Encoded requests under one system text: refusals to learn, and first tokens to keep."""
 
-    refused: Sequence[Folded]
-    answered: Sequence[Folded]
+    refused: Sequence[EncodedSample]
+    answered: Sequence[EncodedSample]
 
 
 class Samples(NamedTuple):
@@ -61,7 +61,7 @@ class Samples(NamedTuple):
 
     plain: Sequence[EncodedScene]
     role: Sequence[EncodedScene]
-    kept: Sequence[Folded]
+    kept: Sequence[EncodedSample]
 
 
 class StepLosses(NamedTuple):
@@ -75,14 +75,14 @@ class StepLosses(NamedTuple):
 class Reference(NamedTuple):
     """Samples and the raw model's last hidden states at their response tokens, in the same order."""
 
-    samples: Sequence[Folded]
+    samples: Sequence[EncodedSample]
     states_TD: Tensor
 
 
 class Step(NamedTuple):
     """What one step learns from."""
 
-    refused: Sequence[Folded]
+    refused: Sequence[EncodedSample]
     answered: Reference
     kept: Reference
 
@@ -116,7 +116,7 @@ def draw_steps(
         answered = [*one.answered, *other.answered]
         texts = list(islice(kept, hyperparameters.kept))
         both = refer(policy, [*answered, *texts])
-        num_first = sum(sample.num_tokens for sample in answered)
+        num_first = sum(len(sample.response_ids) for sample in answered)
         yield Step(
             [*one.refused, *other.refused],
             Reference(answered, both[:num_first]),
@@ -124,10 +124,10 @@ def draw_steps(
         )
 
 
-def refer(policy: PeftModel, samples: Sequence[Folded]) -> Tensor:
+def refer(policy: PeftModel, samples: Sequence[EncodedSample]) -> Tensor:
     """The raw model's last hidden states [T, D] at the response tokens of the samples, one after the other."""
     with policy.disable_adapter(), torch.no_grad():
-        return folded_rows(policy, samples).hidden_TD
+        return response_rows(policy, samples).hidden_TD
 
 
 def in_turn(items: Sequence[Item], rng: random.Random) -> Iterator[Item]:
@@ -138,8 +138,8 @@ def in_turn(items: Sequence[Item], rng: random.Random) -> Iterator[Item]:
 
 def backward(policy: PeftModel, step: Step, hyperparameters: Hyperparameters) -> StepLosses:
     """Adds the gradient of one step."""
-    rows = folded_rows(policy, [*step.refused, *step.answered.samples, *step.kept.samples])
-    num_tokens = sum(sample.num_tokens for sample in step.refused)
+    rows = response_rows(policy, [*step.refused, *step.answered.samples, *step.kept.samples])
+    num_tokens = sum(len(sample.response_ids) for sample in step.refused)
     refused = ce_sum(project(policy, rows.hidden_TD[:num_tokens]), rows.labels_T[:num_tokens]) / num_tokens
     reference_TV = project(policy, torch.cat([step.answered.states_TD, step.kept.states_TD]))
     kl_T = token_kl(project(policy, rows.hidden_TD[num_tokens:]), reference_TV, KlDirection.FORWARD)

@@ -39,3 +39,13 @@ def bin_pack(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
             room = max_tokens
         room -= lengths[index]
     return bins
+
+
+def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
+    """Return the longest beginning that all prompts share."""
+    # Every list lies between the smallest and the largest, and so does its beginning.
+    first, last = min(prompts), max(prompts)
+    length = 0
+    while length < min(len(first), len(last)) and first[length] == last[length]:
+        length += 1
+    return first[:length]

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from rolekeeper.errors import RolekeeperError
-from rolekeeper.lm.batch import token_budget_batches
+from rolekeeper.lm.batch import common_prefix, token_budget_batches
 from rolekeeper.lm.cascade import Cascade, UnknownAttention, packed_hidden
 from rolekeeper.lm.encode import EncodedSample
 from rolekeeper.lm.packing import ROW_MULTIPLE, can_pack, packed_rows, pad_row
@@ -267,16 +267,6 @@ def _label_logprobs(model: PreTrainedModel, hidden_TD: Tensor, labels_T: Tensor)
 
 def _trunk(model: nn.Module) -> nn.Module:
     return unwrap(model).base_model
-
-
-def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
-    """Return the longest beginning that all prompts share."""
-    # Every list lies between the smallest and the largest, and so does its beginning.
-    first, last = min(prompts), max(prompts)
-    length = 0
-    while length < min(len(first), len(last)) and first[length] == last[length]:
-        length += 1
-    return first[:length]
 
 
 def _hidden_after_prefix(model: nn.Module, batch: Batch, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

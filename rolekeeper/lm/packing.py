@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from rolekeeper.lm.batch import bin_pack
+from rolekeeper.lm.batch import bin_pack, common_prefix
 from rolekeeper.lm.cascade import Group
 from rolekeeper.lm.encode import EncodedSample
 
@@ -22,6 +22,10 @@ ROW_MULTIPLE = 32
 """Rows of a matrix product come in multiples of this: oneDNN makes code for every number of rows that it meets, and
 keeps it, some 0.5 MB for each shape of a layer."""
 
+
+MIN_SHARED = 64
+"""Prompts that begin with as many equal tokens, such as those under one profile, share them. To share fewer costs more
+than it saves: attention over a group looks at all pairs of its tokens."""
 
 _NEVER = "rolekeeper_never_packs"
 
@@ -54,7 +58,8 @@ def never_pack(model: PreTrainedModel) -> None:
 def packed_rows(samples: Sequence[EncodedSample], past: int, max_tokens: int) -> Iterator[PackedRow]:
     """Yield rows of at most `max_tokens` tokens (or of one sample) that hold every sample once, the longest first.
 
-    Samples with the same prompt share its tokens. `past` is how many tokens come before every sample.
+    Samples with the same prompt, or with prompts that begin alike, share those tokens. `past` is how many tokens come
+    before every sample.
     """
     groups = _groups(samples, max_tokens)
     lengths = [_length(samples, group) for group in groups]
@@ -76,17 +81,27 @@ def pad_row(row: PackedRow, past: int) -> PackedRow:
 
 
 def _groups(samples: Sequence[EncodedSample], max_tokens: int) -> list[list[int]]:
-    by_prompt: dict[tuple[int, ...], list[list[int]]] = {}
+    by_beginning: dict[tuple[int, ...], list[list[int]]] = {}
     for index, sample in enumerate(samples):
-        groups = by_prompt.setdefault(tuple(sample.prompt_ids), [[]])
+        groups = by_beginning.setdefault(tuple(sample.prompt_ids[:MIN_SHARED]), [[]])
         if groups[-1] and _length(samples, [*groups[-1], index]) > max_tokens:
             groups.append([])
         groups[-1].append(index)
-    return [group for groups in by_prompt.values() for group in groups]
+    return [group for groups in by_beginning.values() for group in groups]
 
 
 def _length(samples: Sequence[EncodedSample], group: Sequence[int]) -> int:
-    return len(samples[group[0]].prompt_ids) + sum(len(samples[index].response_ids) - 1 for index in group)
+    return sum(_lengths(samples, group, len(_trunk(samples, group))))
+
+
+def _trunk(samples: Sequence[EncodedSample], group: Sequence[int]) -> list[int]:
+    return common_prefix([samples[index].prompt_ids for index in group])
+
+
+def _lengths(samples: Sequence[EncodedSample], group: Sequence[int], trunk: int) -> list[int]:
+    """How many tokens the trunk has, and each branch: the rest of a prompt, and its response without the last token."""
+    whole = (len(samples[index].prompt_ids) + len(samples[index].response_ids) - 1 for index in group)
+    return [trunk, *(length - trunk for length in whole)]
 
 
 def _pack(samples: Sequence[EncodedSample], groups: Sequence[Sequence[int]], past: int) -> PackedRow:
@@ -95,17 +110,19 @@ def _pack(samples: Sequence[EncodedSample], groups: Sequence[Sequence[int]], pas
     rows: list[int] = []
     packed = []
     for group in groups:
-        start, prompt_ids = len(input_ids), samples[group[0]].prompt_ids
-        input_ids += prompt_ids
-        position_ids += range(past, past + len(prompt_ids))
-        last, answered = len(input_ids) - 1, past + len(prompt_ids)
+        start, trunk = len(input_ids), _trunk(samples, group)
+        input_ids += trunk
+        position_ids += range(past, past + len(trunk))
+        last, branched = len(input_ids) - 1, past + len(trunk)
         for index in group:
-            inputs = samples[index].response_ids[:-1]
-            # The last token of the prompt predicts the first token of each response.
-            rows += [last, *range(len(input_ids), len(input_ids) + len(inputs))]
-            position_ids += range(answered, answered + len(inputs))
+            asked, inputs = samples[index].prompt_ids[len(trunk) :], samples[index].response_ids[:-1]
+            # The last token of the prompt predicts the first token of the response.
+            before = len(input_ids) + len(asked) - 1 if asked else last
+            input_ids += asked
+            rows += [before, *range(len(input_ids), len(input_ids) + len(inputs))]
             input_ids += inputs
-        lengths = [len(prompt_ids), *(len(samples[index].response_ids) - 1 for index in group)]
+            position_ids += range(branched, branched + len(asked) + len(inputs))
+        lengths = _lengths(samples, group, len(trunk))
         packed.append(Group(start, len(input_ids), tree_mask(lengths) if len(group) > 1 else None))
     order = [index for group in groups for index in group]
     labels = [label for index in order for label in samples[index].response_ids]

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from rolekeeper.lm.batch import common_prefix
 from rolekeeper.lm.cascade import Group
-from rolekeeper.lm.forward import common_prefix, project
+from rolekeeper.lm.forward import project
 from rolekeeper.lm.generation.attention import Step, run_step
 from rolekeeper.lm.generation.choose import Chooser, random_of
 from rolekeeper.lm.generation.processors import Process

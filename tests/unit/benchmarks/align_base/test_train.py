@@ -9,7 +9,6 @@ import torch
 from peft import PeftModel, get_peft_model
 from torch.nn import functional
 
-from benchmarks.align_base.fold import Folded, fold
 from benchmarks.align_base.train import (
     EncodedScene,
     Hyperparameters,
@@ -41,27 +40,25 @@ def sample(rng: random.Random, num_response: int) -> EncodedSample:
 
 
 def scene(rng: random.Random) -> EncodedScene:
-    folded = fold([sample(rng, length) for length in (4, 5, 3, 3, 3)])
-    return EncodedScene(folded[:2], folded[2:])
+    return EncodedScene([sample(rng, length) for length in (4, 5)], [sample(rng, 3) for _ in range(3)])
 
 
 def draw_samples() -> Samples:
     rng = random.Random(3)
-    return Samples(plain=[scene(rng)], role=[scene(rng)], kept=fold([sample(rng, 7)]))
+    return Samples(plain=[scene(rng)], role=[scene(rng)], kept=[sample(rng, 7)])
 
 
-def logits_of(model: torch.nn.Module, one: Folded) -> torch.Tensor:
-    return response_logits(model, collate([one.sample], pad_id=0, device="cpu")).float()[one.num_asked :]
-
-
-def labels_of(one: Folded) -> torch.Tensor:
-    return torch.tensor(one.sample.response_ids[one.num_asked :])
+def logits_of(model: torch.nn.Module, one: EncodedSample) -> torch.Tensor:
+    return response_logits(model, collate([one], pad_id=0, device="cpu")).float()
 
 
 def naive_loss(policy: PeftModel, step: Step) -> torch.Tensor:
     """Sample by sample: CE a token, 0.7 * mean over answered of the summed KL, 1.5 * mean KL of the kept text."""
-    nll = [functional.cross_entropy(logits_of(policy, one), labels_of(one), reduction="sum") for one in step.refused]
-    loss = torch.stack(nll).sum() / sum(one.num_tokens for one in step.refused)
+    nll = [
+        functional.cross_entropy(logits_of(policy, one), torch.tensor(one.response_ids), reduction="sum")
+        for one in step.refused
+    ]
+    loss = torch.stack(nll).sum() / sum(len(one.response_ids) for one in step.refused)
     for reference, weight in ((step.answered, 0.7 / 6), (step.kept, 1.5 / 7)):
         for one in reference.samples:
             with policy.disable_adapter(), torch.no_grad():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.lm.encode import EncodedSample
-from rolekeeper.lm.packing import ROW_MULTIPLE, packed_rows, pad_row, tree_mask
+from rolekeeper.lm.packing import MIN_SHARED, ROW_MULTIPLE, packed_rows, pad_row, tree_mask
 
 HIDDEN = float("-inf")
 
@@ -25,6 +25,20 @@ def test_two_prompts_one_of_them_answered_twice_by_hand() -> None:
     assert [(group.start, group.stop) for group in row.groups] == [(0, 3), (3, 6)]
     assert row.groups[0].mask_LL is not None
     assert row.groups[1].mask_LL is None
+
+
+def test_prompts_that_begin_alike_share_their_beginning_by_hand() -> None:
+    shared = [1] * MIN_SHARED
+    samples = [sample([*shared, 5, 6], [7, 8]), sample(shared, [9, 4]), sample([*shared[:-1], 5], [2])]
+    (row,) = packed_rows(samples, past=0, max_tokens=200)
+    # The third begins with one token less, and is a group of its own. The second answers where the first asks 5 6.
+    assert row.samples == [0, 1, 2]
+    assert row.input_ids_T.tolist() == [*shared, 5, 6, 7, 9, *shared[:-1], 5]
+    end = MIN_SHARED
+    assert row.position_ids_T.tolist() == [*range(end), end, end + 1, end + 2, end, *range(end)]
+    assert row.rows_R.tolist() == [end + 1, end + 2, end - 1, end + 3, 2 * end + 3]
+    assert row.labels_R.tolist() == [7, 8, 9, 4, 2]
+    assert [(group.start, group.stop) for group in row.groups] == [(0, end + 4), (end + 4, 2 * end + 4)]
 
 
 def test_the_branches_of_a_tree_do_not_see_each_other() -> None:
@@ -57,7 +71,10 @@ def test_a_padded_row_is_the_row_and_a_group_that_nobody_reads() -> None:
 ids = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
 
-@given(st.lists(st.builds(sample, ids, ids), max_size=12), st.integers(0, 5), st.integers(1, 30))
+prompts = st.one_of(ids, ids.map(lambda rest: [1] * MIN_SHARED + rest))
+
+
+@given(st.lists(st.builds(sample, prompts, ids), max_size=12), st.integers(0, 5), st.integers(1, 200))
 def test_every_response_token_is_predicted_from_its_own_history(
     samples: list[EncodedSample], past: int, max_tokens: int
 ) -> None:
