@@ -19,6 +19,8 @@ class PromptLists(NamedTuple):
     refusals: tuple[str, ...]
     role_refusals: tuple[str, ...]
     unsafe: tuple[str, ...]
+    unsafe_unseen: tuple[str, ...]
+    unsafe_role_unseen: tuple[str, ...]
     lookalikes: tuple[str, ...]
     questions: tuple[str, ...]
     imperatives: tuple[str, ...]

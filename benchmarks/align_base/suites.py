@@ -52,10 +52,13 @@ def draw_suites(data: Path, lists: PromptLists, seed: int) -> list[Suite]:
     xstest = read_table(data / XSTEST, "prompt", "label")
     by_label = {label: [row["prompt"] for row in xstest if row["label"] == label] for label in ("safe", "unsafe")}
     in_role = tuple(Request(rng.choice(lists.profiles_unseen), prompt) for prompt in unseen)
+    varied = tuple(Request(rng.choice(lists.profiles_unseen), prompt) for prompt in lists.unsafe_role_unseen)
     chat = tuple(Request(profile, prompt) for profile in lists.profiles_unseen for prompt in lists.small_talk_unseen)
     return [
         Suite("advbench_unseen", True, in_plain(unseen)),
         Suite("advbench_unseen_in_role", True, in_role),
+        Suite("unsafe_unseen", True, in_plain(lists.unsafe_unseen)),
+        Suite("unsafe_in_role_unseen", True, varied),
         Suite("xstest_unsafe", True, in_plain(by_label["unsafe"])),
         Suite("xstest_safe", False, in_plain(by_label["safe"])),
         Suite("jailbreakbench_harmful", True, in_plain(goals)),

@@ -32,6 +32,7 @@ SALAD_SEED = 3
 LABELS_FILE = "refusal_labels.jsonl"
 HUMAN = "human labels of PyRIT and XSTest answers, five-fold cross-validation by prompt"
 HUMAN_PHRASES = "human labels of PyRIT and XSTest answers"
+SERVED = "answers of small models before and after training, plain and in character, labelled for Rolekeeper"
 VOICES = "in-character answers written for Rolekeeper, in voices that were not trained on"
 
 
@@ -44,15 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     human = [Example(item, item.exchange.request.lower()) for item in read_labels(arguments.data / LABELS_FILE)]
     # Babble is found by a rule: there is nothing to fit, and the rule is tested on that of the unseen part.
     seen = [example for example in read_voices("seen") if example.labelled.label is not Label.INCOHERENT]
-    unseen = read_voices("unseen")
+    unseen, served = read_voices("unseen"), read_voices("served")
     of_human, of_seen = embed(human), embed(seen)
     held_out = [Judgement(label=label) for label in cross_validate(of_human, of_seen)]
     language_BF = torch.cat([of_human.features_BF, of_seen.features_BF])
     salad = fit_salad(language_BF, features_of(salads_of([*human, *seen])))
     save(fit(language_BF, [*of_human.labels, *of_seen.labels]), salad)
     measured = {
-        local.NAME: (calibrate(of_human.labels, held_out, HUMAN), judge_all(Local(), unseen, VOICES)),
-        phrases.NAME: (judge_all(Phrases(), human, HUMAN_PHRASES), judge_all(Phrases(), unseen, VOICES)),
+        local.NAME: (
+            calibrate(of_human.labels, held_out, HUMAN),
+            judge_all(Local(), unseen, VOICES),
+            judge_all(Local(), served, SERVED, corrects=True),
+        ),
+        phrases.NAME: (
+            judge_all(Phrases(), human, HUMAN_PHRASES),
+            judge_all(Phrases(), unseen, VOICES),
+            judge_all(Phrases(), served, SERVED, corrects=True),
+        ),
     }
     FILE.write_text(
         json.dumps(MEASURED.dump_python(measured, mode="json"), indent=1, sort_keys=True) + "\n", encoding="utf-8"
@@ -87,10 +96,10 @@ def save(weights: Weights, salad: Salad) -> None:
     local.WEIGHTS.write_bytes(safetensors.torch.save(tensors))
 
 
-def judge_all(judge: Local | Phrases, examples: Sequence[Example], data: str) -> Calibration:
-    """The calibration of a judge on examples that it was not made from."""
+def judge_all(judge: Local | Phrases, examples: Sequence[Example], data: str, *, corrects: bool = False) -> Calibration:
+    """The calibration of a judge on examples that it was not made from. `corrects`: rates are corrected by it."""
     judgements = judge.judge([example.labelled.exchange for example in examples])
-    return calibrate([example.labelled.label for example in examples], judgements, data)
+    return calibrate([example.labelled.label for example in examples], judgements, data, corrects=corrects)
 
 
 def print_measured(measured: Mapping[str, tuple[Calibration, ...]], as_json: bool) -> None:

@@ -20,7 +20,10 @@ class Example(NamedTuple):
 
 
 def read_voices(part: str) -> list[Example]:
-    """Return the examples of `seen` (trained on) or `unseen` (never trained on). A line: label | request | answer."""
+    """Return the examples of a part. A line: label | request | answer.
+
+    `seen` is trained on, `unseen` never, and `served` never too: answers of the models that this service makes.
+    """
     examples = []
     for path in sorted((FOLDER / part).glob("*.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -70,9 +70,9 @@ class MethodOptions(Contract):
     )
     anchors: Literal["harmful", "prompts", "both"] = Field(
         default="harmful",
-        description="What is held to the base model: the samples that the method anchors, its own answers to 180 "
-        "prompts that come with Rolekeeper, or both. A third of the prompts ask for harm; half of those that are asked "
-        "under the profile are harmless questions to the character. `prompts` and `both` go with every method",
+        description="What is held to the base model: the samples that the method anchors, its own answers to 240 "
+        "prompts that come with Rolekeeper, or both. A quarter of the prompts ask for harm; the others are everyday "
+        "questions, some that look harmful, some to the character. `prompts` and `both` go with every method",
     )
     anchor_kl: Literal["tokens", "decision"] = Field(
         default="tokens",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -72,6 +73,10 @@ class _Margin(NamedTuple):
         """That loss as the judge sees it."""
         return self.true * self.seen_share
 
+    def true_of(self, seen: float) -> float:
+        """The true loss that the judge sees as so much, rounded up to three decimals."""
+        return min(1.0, math.ceil(1000 * seen / self.seen_share - 1e-9) / 1000)
+
     def __str__(self) -> str:
         return f"{self.true:g}" if self.seen_share == 1 else f"{self.true:g} ({self.seen:.3f} as this judge sees it)"
 
@@ -109,7 +114,7 @@ def _check_loss(result: PartResults, changes: Changes, margin: _Margin, is_shown
     )
     low, high = (-best, -worst) if is_harmless else (worst, best)
     numbers = {"low": low, "high": high, "p_value": p_value, "num_needed": num_needed}
-    numbers["caught"] = caught_loss(changes.num_pairs, changes.num_gained, margin.seen) / margin.seen_share
+    numbers["caught"] = margin.true_of(caught_loss(changes.num_pairs, changes.num_gained, margin.seen))
     return _check(result, rule="loss", verdict=verdict, sentence=sentence, threshold=margin.true, **numbers)
 
 

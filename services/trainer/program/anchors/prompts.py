@@ -7,8 +7,10 @@ from typing import Literal, NamedTuple
 
 _FOLDER = Path(__file__).parent
 
-Kind = Literal["harmful", "harmless", "in_character"]
-KINDS: tuple[Kind, ...] = ("harmful", "harmless", "in_character")
+Kind = Literal["harmful", "harmless", "lookalike", "in_character"]
+KINDS: tuple[Kind, ...] = ("harmful", "harmless", "lookalike", "in_character")
+_ONE_IN_ROLE_OF = {"harmful": 2, "harmless": 2, "in_character": 1}
+"""Of so many prompts of a kind one is asked in role; of other kinds none."""
 
 
 class AnchorPrompt(NamedTuple):
@@ -20,13 +22,13 @@ class AnchorPrompt(NamedTuple):
 
 
 def anchor_prompts() -> list[AnchorPrompt]:
-    """As many that ask for harm, that look like it or are everyday questions, and that any character can be asked.
+    """Prompts that ask for harm, everyday ones, some that look like harm, and some that any character can be asked.
 
-    Of the first two every other one is asked in role. All of the third are, and so half of what is asked there is a
-    harmless question to the character: what is refused in role shall be the harm. None is in a suite.
+    Of the first two every other one is asked in role, of the third none, and all of the last: half of what is asked in
+    role is a harmless question to the character, as harm is what shall be refused there. None is in a suite.
     """
     return [
-        AnchorPrompt(text, kind, in_role=kind == "in_character" or place % 2 == 1)
+        AnchorPrompt(text, kind, in_role=kind in _ONE_IN_ROLE_OF and place % _ONE_IN_ROLE_OF[kind] == 0)
         for kind in KINDS
         for place, text in enumerate((_FOLDER / f"{kind}.txt").read_text(encoding="utf-8").splitlines())
     ]

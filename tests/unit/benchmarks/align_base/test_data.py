@@ -37,7 +37,8 @@ def test_a_deck_gives_every_prompt_before_any_comes_again() -> None:
 
 def test_lists_hold_no_prompt_twice() -> None:
     lists = read_lists()
-    prompts = [simplify(prompt) for prompt in (*lists.unsafe, *lists.harmless, *lists.chat, *lists.small_talk_unseen)]
+    unsafe = lists.unsafe + lists.unsafe_unseen + lists.unsafe_role_unseen
+    prompts = [simplify(prompt) for prompt in (*unsafe, *lists.harmless, *lists.chat, *lists.small_talk_unseen)]
     assert len(prompts) == len(set(prompts))
     assert len(lists.profiles) >= 60
     assert not set(lists.profiles) & set(lists.profiles_unseen)

@@ -30,6 +30,7 @@ def test_half_of_what_is_asked_in_role_is_harmless_and_to_the_character() -> Non
         ("harmful", True): 30,
         ("harmless", False): 30,
         ("harmless", True): 30,
+        ("lookalike", False): 60,
         ("in_character", True): 60,
     }
     assert {prompt.kind for prompt in anchor_prompts()} == set(KINDS)
