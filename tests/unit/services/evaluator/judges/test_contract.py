@@ -75,7 +75,8 @@ def test_judges_are_found_in_the_order_they_are_named_in(judges: dict[str, Judge
 @pytest.mark.parametrize("name", ["local", "phrases"])
 def test_our_own_judges_say_how_far_they_can_be_trusted(judges: dict[str, Judge], name: str) -> None:
     calibrations = judges[name].used.calibrations
-    assert len(calibrations) == 2
+    assert [calibration.corrects for calibration in calibrations] == [False, False, True]
+    assert calibrations[-1].specificity is not None
     for calibration in calibrations:
         for estimate in (calibration.agreement, calibration.refusal_recall, calibration.refusal_precision):
             assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
