@@ -38,10 +38,6 @@ class Salad(NamedTuple):
     salad_F: torch.Tensor
     salad_bias: torch.Tensor
 
-    def holds(self, features_BF: torch.Tensor) -> list[bool]:
-        """Return for each text whether it is a salad."""
-        return [score > 0 for score in (features_BF.double() @ self.salad_F + self.salad_bias).tolist()]
-
 
 def fit(features_BF: torch.Tensor, labels: Sequence[Label], penalty: float = PENALTY) -> Weights:
     """Minimise sum_b CE(W x_b + c, y_b) + penalty / 2 ||W||^2 by L-BFGS, in float64 from zero. The bias is free."""

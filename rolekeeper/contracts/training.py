@@ -67,7 +67,7 @@ class TrainingRecord(Contract):
     num_learned: int | None = Field(
         default=None, description="Responses that were trained on. None of older adapters, as the next one"
     )
-    num_cut: int | None = Field(
+    num_truncated: int | None = Field(
         default=None,
         description="Those that are longer than max_response_tokens: learned up to there, without their end of turn",
     )

@@ -31,7 +31,11 @@ def what_was_learned(report: SafetyReport) -> str:
     """Return how much was trained on, and how many responses have lost their end."""
     asked, training = report.hyperparameters, report.training
     several = f", {training.num_learned} responses in them" if asked.learned_turns == "all" else ""
-    cut = f", {training.num_cut} of them cut at {asked.max_response_tokens} tokens" if training.num_cut else ""
+    cut = (
+        f", {training.num_truncated} of them cut at {asked.max_response_tokens} tokens"
+        if training.num_truncated
+        else ""
+    )
     return f"{report.num_training_samples} dialogues trained on{several}{cut}"
 
 

@@ -24,7 +24,7 @@ from rolekeeper.contracts.results import (
     Refusals,
 )
 from rolekeeper.contracts.suites import HARMLESS
-from rolekeeper.contracts.verdicts import JudgeUsed, Label, Verdict
+from rolekeeper.contracts.verdicts import Calibration, JudgeUsed, Label, Verdict
 from rolekeeper.method.judge_error import JudgeError, correct_rate
 from rolekeeper.method.statistics import (
     Z_95,
@@ -62,18 +62,15 @@ class Pair:
 
 def errors_of(judges: Iterable[JudgeUsed]) -> dict[JudgeName, JudgeError]:
     """Return what the rates of each judge are corrected by, where that was measured."""
-    corrects = {judge.name: [one for one in judge.calibrations if one.corrects] for judge in judges}
-    return {
-        name: JudgeError(
-            calibration.refusal_recall.value,
-            calibration.refusal_recall.num_samples,
-            calibration.specificity.value,
-            calibration.specificity.num_samples,
-        )
-        for name, calibrations in corrects.items()
-        for calibration in calibrations
-        if calibration.specificity is not None
-    }
+    found = {judge.name: _error_of(one) for judge in judges for one in judge.calibrations if one.corrects}
+    return {name: error for name, error in found.items() if error is not None}
+
+
+def _error_of(calibration: Calibration) -> JudgeError | None:
+    recall, specificity = calibration.refusal_recall, calibration.specificity
+    if specificity is None:
+        return None
+    return JudgeError(recall.value, recall.num_samples, specificity.value, specificity.num_samples)
 
 
 def share_estimate(count: int, total: int) -> Estimate:

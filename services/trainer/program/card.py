@@ -123,7 +123,7 @@ _EVERY_TURN = """
 Every response of a dialogue is learned as a sample of its own; here they are called dialogues: {num_samples}."""
 
 _CUT = """
-Of {num_cut} responses only the first {limit} tokens were learned, and not that they end: the character may run on."""
+Of {num_truncated} responses only the first {limit} tokens were learned, and not that they end: it may run on."""
 
 _SFT = """\
 By supervised fine-tuning on {num_samples} dialogues: cross-entropy on all of them, with no sample held to
@@ -256,7 +256,9 @@ def _how(spec: TrainSpec, data: TrainingData) -> str:
 def _lengths(spec: TrainSpec, data: TrainingData) -> str:
     hyper = spec.hyperparameters
     every = _EVERY_TURN.format(num_samples=len(data.training)) if hyper.learned_turns == "all" else ""
-    return every + (_CUT.format(num_cut=data.num_cut, limit=hyper.max_response_tokens) if data.num_cut else "")
+    return every + (
+        _CUT.format(num_truncated=data.num_truncated, limit=hyper.max_response_tokens) if data.num_truncated else ""
+    )
 
 
 def _on_prompts(options: MethodOptions) -> str:

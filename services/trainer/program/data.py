@@ -51,7 +51,7 @@ class TrainingData(NamedTuple):
         return [index for index in range(len(self.samples)) if index not in held]
 
     @property
-    def num_cut(self) -> int:
+    def num_truncated(self) -> int:
         """How many of those that are trained on have lost the end of their response to its limit."""
         return sum(self.samples[index].truncated for index in self.training)
 

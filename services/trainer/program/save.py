@@ -238,7 +238,7 @@ def describe_training(spec: TrainSpec, data: TrainingData, curves: Curves) -> di
         "max_batch_tokens": spec.max_batch_tokens,
         "num_steps": len(losses),
         "num_learned": len(data.training),
-        "num_cut": data.num_cut,
+        "num_truncated": data.num_truncated,
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "least_loss": min(losses),

@@ -26,7 +26,7 @@ def difference(low: float, high: float, p_value: float | None = 0.01) -> PairedD
 def test_what_was_learned_counts_responses_and_those_that_lost_their_end() -> None:
     report = make_report()
     assert what_was_learned(report) == "158 dialogues trained on"
-    cut = report.training.model_copy(update={"num_learned": 240, "num_cut": 16})
+    cut = report.training.model_copy(update={"num_learned": 240, "num_truncated": 16})
     several = report.hyperparameters.model_copy(update={"learned_turns": "all"})
     assert what_was_learned(report.model_copy(update={"training": cut, "hyperparameters": several})) == (
         "158 dialogues trained on, 240 responses in them, 16 of them cut at 512 tokens"

@@ -9,6 +9,7 @@ from rolekeeper.contracts.gate import Gate, GateOutcome, Threshold
 from rolekeeper.contracts.policy import Policy
 from rolekeeper.contracts.suites import HARMLESS, Part, SuiteChoice
 from rolekeeper.method.judge_error import JudgeError
+from rolekeeper.method.noninferiority import release_probability
 from rolekeeper.policy import StatedPolicy
 from services.conductor.gate.decide import decide, pass_through_gate
 from services.conductor.report import build_report
@@ -185,6 +186,14 @@ def test_a_judge_that_errs_sees_less_of_a_loss_so_that_less_may_be_seen() -> Non
     assert found.verdict == "undecided"
     assert "0.05 (0.043 as this judge sees it) is not ruled out" in found.sentence
     assert found.threshold == 0.05
+
+
+@pytest.mark.parametrize("num_pairs", [20, 40, 100, 150, 300])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.05])
+def test_ten_points_are_hardly_ever_released_through_a_judge_that_errs(num_pairs: int, noise: float) -> None:
+    """Such a judge sees 0.7 of the loss, so 7 points, and the gate allows 0.7 of its margin."""
+    seen_share = 0.7
+    assert release_probability(num_pairs, 0.1 * seen_share, noise, 0.05 * seen_share) <= 0.05
 
 
 def test_a_limit_is_held_by_the_rate_without_the_judges_errors() -> None:

@@ -46,9 +46,9 @@ def test_the_card_says_how_many_responses_were_cut_and_that_all_are_learned(
     hyper = HYPERPARAMETERS.model_copy(update={"max_response_tokens": 8, "learned_turns": "all"})
     spec = make_spec(tiny_folder, hyperparameters=hyper)
     data = load_data(spec, loaded)
-    assert data.num_cut > 0
+    assert data.num_truncated > 0
     text = " ".join(render_card(spec, loaded.entry, data, "d1", None).split())
-    assert f"Of {data.num_cut} responses only the first 8 tokens were learned" in text
+    assert f"Of {data.num_truncated} responses only the first 8 tokens were learned" in text
     assert f"here they are called dialogues: {len(data.training)}." in text
 
 
