@@ -13,6 +13,9 @@ from rolekeeper.jobs.queue import Hints
 from rolekeeper.lm.catalog import ModelEntry, load_catalog
 from rolekeeper.policy import load_policy
 
+MAX_WAIT_SECONDS = 2.0
+"""For a connection: who waits holds one of the threads that requests are answered in. After it the answer is a 503."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -35,7 +38,7 @@ def open_resources(settings: Settings) -> Resources:
     """Return the resources. Nothing connects before it is used, so the process starts while Postgres is away."""
     return Resources(
         settings=settings,
-        database=Database(settings.database_url, settings.database_pool_size),
+        database=Database(settings.database_url, settings.database_pool_size, MAX_WAIT_SECONDS),
         store=Store(settings.store_dir),
         hints=Hints(settings.redis_url),
         catalog=load_catalog(settings.models),

@@ -6,13 +6,19 @@ from fastapi import APIRouter, Response
 
 from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, SessionDep, StoreDep
 from gateway.documents import CHARACTER_BODY, DOWNLOAD_ERRORS
+from gateway.transactions import TransactionRoute
 from gateway.uploads import BodyDep, keep_character
 from rolekeeper.contracts.characters import Character
 from rolekeeper.contracts.problems import Page
 from rolekeeper.jobs import service
 from rolekeeper.web.errors import problem_responses
 
-router = APIRouter(prefix="/v1/characters", tags=["characters"], responses=problem_responses(*DOWNLOAD_ERRORS))
+router = APIRouter(
+    prefix="/v1/characters",
+    tags=["characters"],
+    responses=problem_responses(*DOWNLOAD_ERRORS),
+    route_class=TransactionRoute,
+)
 
 
 @router.post(

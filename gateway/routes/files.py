@@ -8,6 +8,7 @@ from starlette.responses import FileResponse
 from gateway.conditional import download
 from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, SessionDep, StoreDep
 from gateway.documents import DOWNLOAD_ERRORS, FILE_BODY
+from gateway.transactions import TransactionRoute
 from gateway.uploads import UploadDep, keep_file
 from rolekeeper.contracts.artifacts import Artifact
 from rolekeeper.contracts.characters import UploadedFile
@@ -15,7 +16,9 @@ from rolekeeper.contracts.problems import Page
 from rolekeeper.jobs import service
 from rolekeeper.web.errors import problem_responses
 
-router = APIRouter(prefix="/v1/files", tags=["files"], responses=problem_responses(*DOWNLOAD_ERRORS))
+router = APIRouter(
+    prefix="/v1/files", tags=["files"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=TransactionRoute
+)
 
 
 @router.post(

@@ -22,6 +22,7 @@ from gateway.documents import DOWNLOAD_ERRORS, EVALUATION_EXAMPLES, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
 from gateway.resources import Resources
 from gateway.suite_files import find_suite_files
+from gateway.transactions import TransactionRoute
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
@@ -33,7 +34,9 @@ from rolekeeper.lm.catalog import find_entry
 from rolekeeper.policy import apply_policy, refuse_weaker
 from rolekeeper.web.errors import problem_responses
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS))
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=TransactionRoute
+)
 
 
 @router.post("", status_code=202, operation_id="create_job", summary="Train and evaluate a character")

@@ -18,6 +18,7 @@ from gateway.conditional import artifact_headers, download, is_current, not_modi
 from gateway.dependencies import IdPath, ReaderDep, SessionDep, StoreDep, WriterDep
 from gateway.documents import DOWNLOAD_ERRORS
 from gateway.score_summary import summarise
+from gateway.transactions import TransactionRoute
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.problems import Page
@@ -31,7 +32,12 @@ from rolekeeper.report.reading import read_report
 from rolekeeper.report.render import content_security_policy, render_page
 from rolekeeper.web.errors import problem_responses
 
-router = APIRouter(prefix="/v1/jobs", tags=["results"], responses=problem_responses(*DOWNLOAD_ERRORS, 409))
+router = APIRouter(
+    prefix="/v1/jobs",
+    tags=["results"],
+    responses=problem_responses(*DOWNLOAD_ERRORS, 409),
+    route_class=TransactionRoute,
+)
 
 AfterIndex = Annotated[int, Query(ge=-1, description="Index of the last sample of the page before")]
 SampleLimit = Annotated[int, Query(ge=1, le=1000, description="Samples per page")]

@@ -12,13 +12,14 @@ AFTER_COMMIT = "after_commit"
 
 
 class Database:
-    """A pool of connections to Postgres."""
+    """A pool of connections to Postgres. Who gets none within `max_wait_seconds` gets SQLAlchemy's TimeoutError."""
 
-    def __init__(self, url: str, pool_size: int = 5) -> None:
+    def __init__(self, url: str, pool_size: int = 5, max_wait_seconds: float = 30.0) -> None:
         self._engine = create_engine(
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
+            pool_timeout=max_wait_seconds,
             pool_pre_ping=True,
             hide_parameters=True,  # dialogues and profiles must not reach a log
             connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000 -c lock_timeout=10000"},
@@ -29,9 +30,7 @@ class Database:
         """A session that commits when the block ends, and rolls back when it raises."""
         with Session(self._engine, expire_on_commit=False) as session:
             yield session
-            session.commit()
-        for callback in session.info.pop(AFTER_COMMIT, []):
-            callback()
+            finish(session)
 
     def ping(self) -> None:
         """Raise unless Postgres answers and the schema is there."""
@@ -41,6 +40,14 @@ class Database:
     def dispose(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def finish(session: Session) -> None:
+    """Commit, let go of the connection, and do what was to follow the commit. Where all is done, it does nothing."""
+    session.commit()
+    session.close()
+    for callback in session.info.pop(AFTER_COMMIT, []):
+        callback()
 
 
 def after_commit(session: Session, callback: Callable[[], None]) -> None:

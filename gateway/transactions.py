@@ -1,0 +1,35 @@
+"""Routes whose transaction ends with their endpoint, in its thread.
+
+An answer is validated in the same pool of threads that endpoints run in. A transaction that stayed open until then held
+a connection while it waited for a thread, and threads waited for connections: under load all of them, for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.routing import APIRoute
+from sqlalchemy.orm import Session
+
+from rolekeeper.jobs.db import finish
+
+
+class TransactionRoute(APIRoute):
+    """A route whose `session` is committed, and its connection let go, when the endpoint returns."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, _finishing(endpoint), **options)
+
+
+def _finishing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(endpoint)
+    def run(**arguments: Any) -> Any:
+        answer = endpoint(**arguments)
+        session = arguments.get("session")
+        if isinstance(session, Session):
+            finish(session)
+        return answer
+
+    return run
