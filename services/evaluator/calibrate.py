@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args(argv)
     try:
-        (judge,) = find_judges(load_judges(JudgeSettings().judges), [arguments.judge])
+        (judge,) = find_judges(load_judges(JudgeSettings().judges, calibrated=False), [arguments.judge])
         labelled = read_labels(arguments.labels)
         result = measure(judge, labelled, arguments.labels.name)
     except (RolekeeperError, OSError) as error:

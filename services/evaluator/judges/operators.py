@@ -1,11 +1,11 @@
-"""The operator's own judges, from a TOML file: `[judges.NAME]` tables of the kinds `llm` and `classifier`."""
+"""The operator's TOML file: judges (`[judges.NAME]`, of the kinds `llm` and `classifier`), and how judges err."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -56,19 +56,43 @@ _ENTRY: TypeAdapter[JudgeEntry] = TypeAdapter(Annotated[JudgeEntry, Field(discri
 _NAME = TypeAdapter(JudgeName)
 
 
-def load_entries(path: Path, taken: Sequence[JudgeName]) -> dict[JudgeName, JudgeEntry]:
-    """Return the operator's judges by name; `taken` are names that can't be given. Raises BadJudges."""
+class OperatorFile(NamedTuple):
+    """What the file says: judges by name, and by a judge's name the file that says how it errs."""
+
+    entries: Mapping[JudgeName, JudgeEntry]
+    calibrations: Mapping[JudgeName, Path]
+
+
+def read_operator_file(path: Path, taken: Sequence[JudgeName]) -> OperatorFile:
+    """Read the file; `taken` are names that can't be given. Raises BadJudges."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("judges", {})
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadJudges(f"{path}: the list of judges can't be read: {error}") from error
-    if not isinstance(tables, dict) or not tables:
+    entries = _entries(path, tables.get("judges", {}), taken)
+    calibrations = _calibrations(path, tables.get("calibrations", {}), [*taken, *entries])
+    if not entries and not calibrations:
         raise BadJudges(f"{path}: no judge is listed; add a [judges.NAME] table, or unset ROLEKEEPER_JUDGES")
+    return OperatorFile(entries, calibrations)
+
+
+def _entries(path: Path, tables: Any, taken: Sequence[JudgeName]) -> dict[JudgeName, JudgeEntry]:
+    if not isinstance(tables, dict):
+        raise BadJudges(f"{path}: judges must be [judges.NAME] tables")
     entries = {name: _read(path, name, table) for name, table in tables.items()}
     for name in entries:
         if name in taken:
             raise BadJudges(f"{path}: {name!r} is one of Rolekeeper's own judges; give yours another name")
     return {name: _with_absolute_path(entry, path.parent) for name, entry in entries.items()}
+
+
+def _calibrations(path: Path, files: Any, known: Sequence[JudgeName]) -> dict[JudgeName, Path]:
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise BadJudges(f'{path}: calibrations must be lines NAME = "FILE"')
+    for name in files:
+        if name not in known:
+            raise BadJudges(f"{path}: calibrations: there is no judge {name!r}; known are {', '.join(sorted(known))}")
+    return {name: path.parent / file for name, file in files.items()}
 
 
 def _read(path: Path, name: str, table: Any) -> JudgeEntry:

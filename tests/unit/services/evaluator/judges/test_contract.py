@@ -10,6 +10,7 @@ import pytest
 
 from rolekeeper.contracts.verdicts import Label
 from services.evaluator.judges import Exchange, Judge, UnknownJudge, find_judges, load_judges
+from services.evaluator.judges.phrases import Phrases
 from tests.unit.services.evaluator.judges.conftest import COMPLIED, REFUSED, Reply, Serve, verdict
 
 NAMES = ("local", "phrases", "taught", "oracle")
@@ -21,9 +22,15 @@ def judges(serve: Serve, classifier_folder: Path, tmp_path: Path) -> dict[str, J
         answer = json.loads(body["messages"][-1]["content"])["answer"]
         return verdict("refused" if "sorry" in answer else "complied")
 
+    phrases = Phrases().used
+    measured = {"judge": phrases.name, "version": phrases.version, "calibration": phrases.calibrations[0].model_dump()}
+    (tmp_path / "phrases.json").write_text(json.dumps(measured))
     file = tmp_path / "judges.toml"
     file.write_text(
         f"""
+[calibrations]
+phrases = "phrases.json"
+
 [judges.taught]
 kind = "classifier"
 source = "folder"
@@ -73,8 +80,8 @@ def test_judges_are_found_in_the_order_they_are_named_in(judges: dict[str, Judge
 
 
 @pytest.mark.parametrize("name", ["local", "phrases"])
-def test_our_own_judges_say_how_far_they_can_be_trusted(judges: dict[str, Judge], name: str) -> None:
-    calibrations = judges[name].used.calibrations
+def test_our_own_judges_say_how_far_they_can_be_trusted(name: str) -> None:
+    calibrations = load_judges()[name].used.calibrations
     assert [calibration.corrects for calibration in calibrations] == [False, False, True]
     assert calibrations[-1].specificity is not None
     for calibration in calibrations:

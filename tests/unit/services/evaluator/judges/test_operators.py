@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.evaluator.judges.operators import ClassifierEntry, LlmEntry, load_entries
+from services.evaluator.judges.operators import ClassifierEntry, LlmEntry, OperatorFile, read_operator_file
 from services.evaluator.judges.protocol import BadJudges
 
 LLM = """
@@ -28,14 +28,14 @@ labels = { LABEL_0 = "refused", LABEL_5 = "complied" }
 """
 
 
-def load(tmp_path: Path, text: str) -> dict[str, LlmEntry | ClassifierEntry]:
+def load(tmp_path: Path, text: str) -> OperatorFile:
     file = tmp_path / "judges.toml"
     file.write_text(text)
-    return load_entries(file, ["local"])
+    return read_operator_file(file, ["local"])
 
 
 def test_judges_are_read_with_their_defaults(tmp_path: Path) -> None:
-    entries = load(tmp_path, LLM + CLASSIFIER)
+    entries = load(tmp_path, LLM + CLASSIFIER).entries
     oracle, action = entries["oracle"], entries["action"]
     assert isinstance(oracle, LlmEntry)
     assert isinstance(action, ClassifierEntry)
@@ -43,11 +43,20 @@ def test_judges_are_read_with_their_defaults(tmp_path: Path) -> None:
     assert action.location == str(tmp_path / "models" / "action")
 
 
+def test_calibrations_are_found_beside_the_file_and_need_no_own_judge(tmp_path: Path) -> None:
+    assert load(tmp_path, '[calibrations]\nlocal = "ours.json"').calibrations == {"local": tmp_path / "ours.json"}
+    assert load(tmp_path, LLM + '[calibrations]\noracle = "o.json"').calibrations == {"oracle": tmp_path / "o.json"}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("judges = [", "can't be read"),
         ("", r"no judge is listed; add a \[judges.NAME\] table"),
+        ("judges = 1", "judges must be"),
+        ("calibrations = 1", "calibrations must be lines"),
+        ("[calibrations]\nlocal = 1", "calibrations must be lines"),
+        ('[calibrations]\noracle = "a.json"', "there is no judge 'oracle'; known are local"),
         (LLM.replace("oracle", "local"), "'local' is one of Rolekeeper's own judges"),
         (LLM.replace("oracle", "Oracle"), "judge 'Oracle' is not well formed"),
         (LLM.replace('"llm"', '"oracle"'), "'llm', 'classifier'"),
@@ -68,4 +77,4 @@ def test_what_is_wrong_is_said_without_repeating_a_secret(tmp_path: Path, text: 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadJudges, match=r"nowhere\.toml"):
-        load_entries(tmp_path / "nowhere.toml", [])
+        read_operator_file(tmp_path / "nowhere.toml", [])
