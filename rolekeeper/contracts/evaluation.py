@@ -27,18 +27,28 @@ class Decoding(Contract):
         description="Decode by ROSE: the logits under a reverse system prompt, times this, are taken off those under a "
         "positive one. Published with 0.5. Takes twice the time",
     )
+    repetition_penalty: float | None = Field(
+        default=None,
+        gt=1,
+        le=2,
+        description="Tokens that prompt or answer hold already get less likely: their logits are divided by this where "
+        "positive, else multiplied. Left out: what the base model's generation settings say, mostly none",
+    )
 
     def is_like(self, other: Decoding) -> bool:
         """Whether both choose among tokens the same way, whatever the seed. Where none is drawn, top_p says nothing."""
-        return (self.temperature, self.rose_weight, self._mass) == (other.temperature, other.rose_weight, other._mass)
+        return self._choice == other._choice
 
     @property
-    def _mass(self) -> float:
-        return self.top_p if self.temperature else 1.0
+    def _choice(self) -> tuple[float | None, ...]:
+        mass = self.top_p if self.temperature else 1.0
+        return (self.temperature, self.rose_weight, self.repetition_penalty, mass)
 
     def __str__(self) -> str:
         drawn = f"temperature {self.temperature:g}, top_p {self.top_p:g}" if self.temperature else "greedy"
-        return drawn if self.rose_weight is None else f"{drawn}, ROSE of weight {self.rose_weight:g}"
+        penalty = "" if self.repetition_penalty is None else f", repetition penalty {self.repetition_penalty:g}"
+        rose = "" if self.rose_weight is None else f", ROSE of weight {self.rose_weight:g}"
+        return drawn + penalty + rose
 
 
 class EvaluationOptions(Contract):

@@ -31,6 +31,7 @@ class Way(NamedTuple):
     """How to decode. Temperature 0 is greedy; else tokens are drawn from the `top_p` most likely ones by the seed.
 
     `rose_weight` is how much of the logits after a prompt's second branch is taken off those after its first.
+    `repetition_penalty` is that of CTRL (arXiv 1909.05858, section 4.1) over prompt and answer; None: the model's own.
     """
 
     max_new_tokens: int
@@ -38,6 +39,7 @@ class Way(NamedTuple):
     top_p: float = 1.0
     seed: int = 0
     rose_weight: float | None = None
+    repetition_penalty: float | None = None
 
 
 def greedy_answers(
@@ -84,7 +86,7 @@ def answer_ids(
     """
     distinct = list(dict.fromkeys(tuple(tuple(ids) for ids in prompt) for prompt in prompts))
     causal = unwrap(model)
-    config = _config(causal, tokenizer, way.max_new_tokens)
+    config = _config(causal, tokenizer, way)
     rules = _rules(causal, config, way)
     abilities = find_abilities(causal)
     if abilities is None:
@@ -118,10 +120,15 @@ def _max_rows(model: PreTrainedModel, abilities: Abilities, longest: int, wanted
     return min(wanted, max(2, fitting))
 
 
-def _config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+def _config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, way: Way) -> GenerationConfig:
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ends = _end_ids(model, tokenizer)
-    return GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=pad_id)
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=way.max_new_tokens, eos_token_id=ends, pad_token_id=pad_id
+    )
+    if way.repetition_penalty is not None:
+        config.repetition_penalty = way.repetition_penalty
+    return config
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

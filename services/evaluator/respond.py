@@ -134,6 +134,8 @@ def describe(decoding: Decoding, max_new_tokens: int) -> str:
         words.append("greedy")
     else:
         words.append(f"sampled, temperature={decoding.temperature}, top_p={decoding.top_p}, seed={decoding.seed}")
+    if decoding.repetition_penalty is not None:
+        words.append(f"repetition_penalty={decoding.repetition_penalty}")
     return ", ".join([*words, f"max_new_tokens={max_new_tokens}"])
 
 

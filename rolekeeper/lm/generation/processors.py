@@ -6,6 +6,7 @@ Shapes: V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -23,10 +24,12 @@ def logits_process(model: PreTrainedModel, config: GenerationConfig) -> Process 
     """
     if not _processors(model, config, 1):
         return None
+    # They keep nothing between tokens, and to make them takes longer than a token.
+    processors_for = cache(partial(_processors, model, config))
 
     def process(prompt_ids: Sequence[int], ids: Sequence[int], logits_V: Tensor) -> Tensor:
         input_ids_1S = torch.tensor([[*prompt_ids, *ids]], device=logits_V.device)
-        processors = cast(Any, _processors(model, config, len(prompt_ids)))
+        processors = cast(Any, processors_for(len(prompt_ids)))
         return cast(Tensor, processors(input_ids_1S, logits_V.unsqueeze(0))[0])
 
     return process

@@ -67,6 +67,20 @@ def test_the_models_own_repetition_penalty_is_heeded(llama: LoadedModel, monkeyp
     assert expected != plain
 
 
+def test_a_repetition_penalty_that_is_asked_for_is_the_models_own(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the engine and by the naive way alike, which samples take."""
+    prompts = [(ids,) for ids in make_prompts(llama)]
+    ways = [Way(9, repetition_penalty=1.7), Way(9, temperature=0.7, seed=1, repetition_penalty=1.7)]
+    asked = [answer_ids(llama.model, llama.tokenizer, prompts, way) for way in ways]
+    monkeypatch.setattr("rolekeeper.lm.generate.find_abilities", lambda _model: None)
+    assert [answer_ids(llama.model, llama.tokenizer, prompts, way) for way in ways] == asked
+    monkeypatch.setattr(llama.model.generation_config, "repetition_penalty", 1.7)
+    own = [way._replace(repetition_penalty=None) for way in ways]
+    assert [answer_ids(llama.model, llama.tokenizer, prompts, way) for way in own] == asked
+
+
 def test_fewer_rows_where_memory_is_short(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [(ids,) for ids in make_prompts(llama)]
     expected = answer_ids(llama.model, llama.tokenizer, prompts, Way(9))

@@ -147,7 +147,9 @@ def test_a_role_that_was_not_measured_does_not_pass() -> None:
     assert "evaluation.held_out_share" in outcome.reasons[0].sentence
 
 
-@pytest.mark.parametrize("decoding", [Decoding(rose_weight=0.5), Decoding(temperature=0.7)])
+@pytest.mark.parametrize(
+    "decoding", [Decoding(rose_weight=0.5), Decoding(temperature=0.7), Decoding(repetition_penalty=1.2)]
+)
 def test_what_is_not_served_is_shown_and_does_not_count(decoding: Decoding) -> None:
     asked = EvaluationOptions(decoding=decoding)
     outcome = decide(asked, whole(), role(), Policy())
@@ -162,6 +164,7 @@ def test_how_answers_are_drawn_counts_and_the_seed_does_not() -> None:
     assert Decoding(seed=3, top_p=0.5).is_like(Decoding())
     assert not Decoding(temperature=1, top_p=0.5).is_like(Decoding(temperature=1))
     assert str(Decoding(rose_weight=0.5)) == "greedy, ROSE of weight 0.5"
+    assert str(Decoding(repetition_penalty=1.2)) == "greedy, repetition penalty 1.2"
 
 
 def test_the_policy_counts_beside_the_jobs_own_words() -> None:
