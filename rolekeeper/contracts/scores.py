@@ -27,7 +27,7 @@ class ScoreRequest(Contract):
     )
     per_token: bool = Field(default=False, description="Answer with token_margins")
     max_source_tokens: int = Field(default=512, ge=16, le=8192)
-    max_response_tokens: int = Field(default=128, ge=8, le=4096)
+    max_response_tokens: int = Field(default=512, ge=8, le=4096)
 
 
 class SampleScore(Contract):

@@ -81,13 +81,35 @@ def pad_row(row: PackedRow, past: int) -> PackedRow:
 
 
 def _groups(samples: Sequence[EncodedSample], max_tokens: int) -> list[list[int]]:
-    by_beginning: dict[tuple[int, ...], list[list[int]]] = {}
+    by_beginning: dict[tuple[int, ...], list[_Growing]] = {}
     for index, sample in enumerate(samples):
-        groups = by_beginning.setdefault(tuple(sample.prompt_ids[:MIN_SHARED]), [[]])
-        if groups[-1] and _length(samples, [*groups[-1], index]) > max_tokens:
-            groups.append([])
-        groups[-1].append(index)
-    return [group for groups in by_beginning.values() for group in groups]
+        grown = by_beginning.setdefault(tuple(sample.prompt_ids[:MIN_SHARED]), [])
+        if not grown or not grown[-1].take(index, sample, max_tokens):
+            grown.append(_Growing(index, sample))
+    return [group.indices for groups in by_beginning.values() for group in groups]
+
+
+class _Growing:
+    """A group that takes samples while they fit. To take one, only that one is read."""
+
+    def __init__(self, index: int, sample: EncodedSample) -> None:
+        self.indices = [index]
+        self._trunk = sample.prompt_ids
+        self._num_whole = _whole(sample)
+
+    def take(self, index: int, sample: EncodedSample, max_tokens: int) -> bool:
+        """Take the sample, unless the group would then be longer than `max_tokens`."""
+        trunk, num_whole = common_prefix([self._trunk, sample.prompt_ids]), self._num_whole + _whole(sample)
+        if num_whole - len(self.indices) * len(trunk) > max_tokens:
+            return False
+        self.indices.append(index)
+        self._trunk, self._num_whole = trunk, num_whole
+        return True
+
+
+def _whole(sample: EncodedSample) -> int:
+    """How many tokens of a sample are inputs, if it shares none."""
+    return len(sample.prompt_ids) + len(sample.response_ids) - 1
 
 
 def _length(samples: Sequence[EncodedSample], group: Sequence[int]) -> int:
@@ -100,8 +122,7 @@ def _trunk(samples: Sequence[EncodedSample], group: Sequence[int]) -> list[int]:
 
 def _lengths(samples: Sequence[EncodedSample], group: Sequence[int], trunk: int) -> list[int]:
     """How many tokens the trunk has, and each branch: the rest of a prompt, and its response without the last token."""
-    whole = (len(samples[index].prompt_ids) + len(samples[index].response_ids) - 1 for index in group)
-    return [trunk, *(length - trunk for length in whole)]
+    return [trunk, *(_whole(samples[index]) - trunk for index in group)]
 
 
 def _pack(samples: Sequence[EncodedSample], groups: Sequence[Sequence[int]], past: int) -> PackedRow:

@@ -58,6 +58,14 @@ def test_a_prompt_with_too_many_responses_is_split() -> None:
     assert [row.samples for row in rows] == [[0, 1], [2, 3], [4]]
 
 
+def test_a_group_is_as_long_as_its_shared_beginning_and_what_each_sample_adds() -> None:
+    shared = [1] * MIN_SHARED
+    samples = [sample([*shared, 2, number], [3, 4]) for number in range(4)]
+    # The first adds 2, 0 and 3 to the beginning; with the second they share the 2 as well, and each adds two tokens.
+    assert [row.samples for row in packed_rows(samples, past=0, max_tokens=MIN_SHARED + 5)] == [[0, 1], [2, 3]]
+    assert [row.samples for row in packed_rows(samples, past=0, max_tokens=MIN_SHARED + 9)] == [[0, 1, 2, 3]]
+
+
 def test_a_padded_row_is_the_row_and_a_group_that_nobody_reads() -> None:
     (row,) = packed_rows([sample([5, 6], [7, 8]), sample([1], [2])], past=10, max_tokens=100)
     padded = pad_row(row, past=10)
