@@ -20,7 +20,7 @@ from rolekeeper.contracts.training import TrainResult, TrainSample, TrainSpec
 from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.resident import ResidentModels
-from rolekeeper.method.selection import select_subset
+from rolekeeper.method.selection import select_share, select_subset
 from services.scorer.engine import make_engine
 from services.scorer.scoring import score_dialogues
 from services.trainer.auto import choose_numbers
@@ -79,7 +79,10 @@ def choose(arm: Arm, method: Method, scores: Scores, seed: int) -> list[bool]:
         return [False] * len(scores.harmful)
     if arm.share is not None:
         return pick_share(scores.margins, arm.share, arm.pick, seed)
-    return select_subset(method.name, scores.harmful, seed)
+    harmful = scores.harmful
+    if method.harmful_share is not None:
+        harmful = select_share(scores.margins, method.harmful_share)
+    return select_subset(method.name, harmful, seed)
 
 
 def score(ready: Ready, cast: Cast, models: ResidentModels, made: Made) -> Scores:
