@@ -42,7 +42,7 @@ from rolekeeper.lm.encode import EncodedSample, Encoder
 from rolekeeper.lm.load import LoadedModel, attach_adapter, load_base
 from rolekeeper.method.refusal import is_refusal
 
-RECIPE_VERSION = "3"
+RECIPE_VERSION = "4"
 RAW = "smollm2-135m"
 MAX_REFUSAL_TOKENS = 48
 MAX_KEPT_TOKENS = 128

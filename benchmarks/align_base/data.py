@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.align_base.prompts import PromptLists
+from benchmarks.align_base.prompts import Fillings, PromptLists
 from benchmarks.align_base.read import ADVBENCH, GENERAL, PROFILES, SPECIFIC_ALL, present, read_column, read_lines
 
 MAX_QUESTION_CHARACTERS = 200
@@ -24,10 +24,7 @@ STUDIED_ROLES = (
     *("Jack Sparrow", "John Coffey", "Klaus Mikaelson", "Peter Parker", "Professor G.H. Dorr", "Queen Catherine"),
     *("Raylan Givens", "Stephen Hawking", "Tom Ripley", "Twilight Sparkle", "Walt Kowalski"),
 )
-NUM_ROLE_SCENES = 240
-NUM_PLAIN_SCENES = 240
-PLAIN_REFUSED, PLAIN_ANSWERED, PLAIN_TASKS = 3, 8, 4
-ROLE_REFUSED, ROLE_ANSWERED, ROLE_OWN = 2, 8, 6
+NUM_SCENES = 300  # of either kind
 
 
 @dataclass(frozen=True)
@@ -136,44 +133,50 @@ def draw_training_requests(data: Path, lists: PromptLists, seed: int) -> Trainin
     Harmless requests outnumber harmful ones: what the model has not seen must look like something to answer.
     """
     rng = random.Random(f"{seed}/training")
-    general = split_general(data, seed)
-    harmful = [*split_advbench(data, seed).train, *lists.unsafe]
+    general, advbench = split_general(data, seed), split_advbench(data, seed).train
     questions = [pair.request.user for pair in general.answered]
     harmless = [*questions, *lists.harmless]
     told = rng.sample(questions, 60) + rng.sample(lists.everyday, 30)
     return TrainingRequests(
-        plain=draw_plain_scenes(harmful, harmless, lists, rng),
-        role=draw_role_scenes(read_roles(data), harmful, harmless, lists, rng),
+        plain=draw_plain_scenes(advbench, harmless, lists, rng),
+        role=draw_role_scenes(read_roles(data), advbench, harmless, lists, rng),
         told=[*in_plain(told), *(Request(draw_system(lists, rng), prompt) for prompt in rng.sample(lists.chat, 60))],
         written=[half_under_profile(pair, lists, rng) for pair in general.kept],
     )
 
 
 def draw_plain_scenes(
-    harmful: Sequence[str], harmless: Sequence[str], lists: PromptLists, rng: random.Random
+    advbench: Sequence[str], harmless: Sequence[str], lists: PromptLists, rng: random.Random
 ) -> list[Scene]:
-    """Scenes without a profile: half of what is answered are tasks in the forms of harmful ones."""
-    refused, answered, tasks = Deck(harmful, rng), Deck(harmless, rng), Deck(lists.tasks, rng)
-    scenes = []
-    for _ in range(NUM_PLAIN_SCENES):
-        prompts = answered.draw(PLAIN_ANSWERED - PLAIN_TASKS) + tasks.draw(PLAIN_TASKS)
-        scenes.append(draw_scene("", refused.draw(PLAIN_REFUSED), prompts, lists.refusals, rng))
-    return scenes
+    """Scenes without a profile: half of what is answered has the forms of what is refused."""
+    forms = lists.task_forms + lists.ask_forms
+    refused = Mixture(
+        {Deck(advbench, rng): 2, Deck(lists.unsafe, rng): 2, filled(lists.unsafe_fillings, forms, rng): 2}
+    )
+    answered = Mixture({Deck(harmless, rng): 4, filled(lists.safe_fillings, forms, rng): 4})
+    return [draw_scene("", refused.draw(), answered.draw(), lists.refusals, rng) for _ in range(NUM_SCENES)]
 
 
 def draw_role_scenes(
-    roles: Sequence[Role], harmful: Sequence[str], harmless: Sequence[str], lists: PromptLists, rng: random.Random
+    roles: Sequence[Role], advbench: Sequence[str], harmless: Sequence[str], lists: PromptLists, rng: random.Random
 ) -> list[Scene]:
     """Scenes by turns under our own profiles and as a character of RoleBench, who is asked its own questions."""
     decks = [(role.profile, Deck(role.questions, rng)) for role in roles]
-    chat, refused, answered = Deck(lists.chat, rng), Deck(harmful, rng), Deck([*harmless, *lists.chat * 3], rng)
+    forms, chat, addressed = lists.role_forms, Deck(lists.chat, rng), Deck(lists.unsafe + lists.unsafe_role * 2, rng)
+    refused = Mixture({Deck(advbench, rng): 2, addressed: 2, filled(lists.unsafe_fillings, forms, rng): 2})
+    others, tasks = Deck([*harmless, *lists.chat * 3], rng), filled(lists.safe_fillings, forms, rng)
     refusals = lists.refusals + lists.role_refusals * 2
     scenes = []
-    for number in range(NUM_ROLE_SCENES):
+    for number in range(NUM_SCENES):
         profile, own = decks[number // 2 % len(decks)] if number % 2 else (rng.choice(lists.profiles), chat)
-        prompts = own.draw(ROLE_OWN) + answered.draw(ROLE_ANSWERED - ROLE_OWN)
-        scenes.append(draw_scene(wrap(profile, lists, rng), refused.draw(ROLE_REFUSED), prompts, refusals, rng))
+        answered = Mixture({own: 5, others: 2, tasks: 2}).draw()
+        scenes.append(draw_scene(wrap(profile, lists, rng), refused.draw(), answered, refusals, rng))
     return scenes
+
+
+def filled(fillings: Fillings, forms: tuple[str, ...], rng: random.Random) -> Deck:
+    """Every form with each of what it takes."""
+    return Deck(fillings.fill(forms), rng)
 
 
 def read_roles(data: Path) -> list[Role]:
@@ -199,6 +202,14 @@ class Deck:
         while len(self._left) < number:
             self._left = self._rng.sample(self._prompts, len(self._prompts)) + self._left
         return [self._left.pop() for _ in range(number)]
+
+
+class Mixture(dict[Deck, int]):
+    """How many prompts a scene takes from each deck."""
+
+    def draw(self) -> list[str]:
+        """The prompts of the next scene."""
+        return [prompt for deck, number in self.items() for prompt in deck.draw(number)]
 
 
 def draw_scene(

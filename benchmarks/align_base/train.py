@@ -40,7 +40,7 @@ class Hyperparameters:
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 7e-4
-    steps: int = 240
+    steps: int = 300
     kept: int = 1
     first_tokens: int = 16
     first_weight: float = 2.0

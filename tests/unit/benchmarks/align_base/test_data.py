@@ -12,6 +12,7 @@ from benchmarks.align_base.data import (
     MEASURED_ROLES,
     STUDIED_ROLES,
     Deck,
+    Mixture,
     Pair,
     Request,
     Scene,
@@ -21,7 +22,7 @@ from benchmarks.align_base.data import (
     simplify,
     split_general,
 )
-from benchmarks.align_base.prompts import read_lists
+from benchmarks.align_base.prompts import Fillings, read_lists
 from benchmarks.align_base.suites import Suite, draw_role_pairs, draw_suites, find_leaks
 from benchmarks.harmful_share.__main__ import OTHERS, VILLAINS
 
@@ -35,9 +36,28 @@ def test_a_deck_gives_every_prompt_before_any_comes_again() -> None:
     assert sorted(drawn[:3]) == sorted(drawn[3:]) == ["a", "b", "c"]
 
 
+def test_a_form_is_filled_with_each_of_what_it_takes() -> None:
+    fillings = Fillings(subject=("cats",), deed=("bake bread", "sing"), program=())
+    forms = ("How do I {deed}?", "Write about {subject}.", "Make a program that {program}.")
+    assert fillings.fill(forms) == ("How do I bake bread?", "How do I sing?", "Write about cats.")
+
+
+def test_every_form_is_filled_with_harmful_and_harmless_things_alike() -> None:
+    lists = read_lists()
+    for forms in (lists.task_forms + lists.ask_forms, lists.role_forms):
+        for fillings in (lists.safe_fillings, lists.unsafe_fillings):
+            assert all(fillings.fill((form,)) for form in forms)
+    assert not set(lists.safe_fillings.fill(("{deed}",))) & set(lists.unsafe_fillings.fill(("{deed}",)))
+
+
+def test_a_scene_takes_its_number_from_each_deck() -> None:
+    mixture = Mixture({Deck(["a"], random.Random(0)): 1, Deck(["b", "c"], random.Random(0)): 2})
+    assert [sorted(mixture.draw()) for _ in range(2)] == [["a", "b", "c"]] * 2
+
+
 def test_lists_hold_no_prompt_twice() -> None:
     lists = read_lists()
-    unsafe = lists.unsafe + lists.unsafe_unseen + lists.unsafe_role_unseen
+    unsafe = lists.unsafe + lists.unsafe_role + lists.unsafe_unseen + lists.unsafe_role_unseen
     prompts = [simplify(prompt) for prompt in (*unsafe, *lists.harmless, *lists.chat, *lists.small_talk_unseen)]
     assert len(prompts) == len(set(prompts))
     assert len(lists.profiles) >= 60
