@@ -223,7 +223,9 @@ def test_the_same_request_gives_the_same_answer(loaded: LoadedModel) -> None:
 
 def test_a_cut_response_and_dropped_turns_are_reported(loaded: LoadedModel) -> None:
     long = dialogue(*["Where do the boats go tonight?", "Out, as always."] * 12, "Why?", "Nobody asks me that. " * 20)
-    (score,) = score_dialogues(loaded, make_request(dialogues=(long,), max_source_tokens=100), make_engine())
+    (score,) = score_dialogues(
+        loaded, make_request(dialogues=(long,), max_source_tokens=100, max_response_tokens=128), make_engine()
+    )
     assert score.truncated
     assert score.num_tokens == 128
     assert score.dropped_messages > 0
