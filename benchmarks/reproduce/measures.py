@@ -54,9 +54,10 @@ class Study(NamedTuple):
 def measure(plan: Plan, lines: Mapping[str, Line], judge: str) -> Study:
     """Return the outcomes of all arms that have a line, by one judge. Lines are the last good ones by cell.
 
-    Only characters and seeds count where every arm and the base model have one, so that all are paired.
-    Raises InvalidInput where there are none.
+    Only characters and seeds count where every arm and the base model have one, so that all are paired. A line of an
+    older plan, without a group of prompts that this one asks, does not count. Raises InvalidInput where there are none.
     """
+    lines = {name: line for name, line in lines.items() if line.refused[judge].keys() >= plan.suites.keys()}
     found = {line.arm for line in lines.values()}
     arms = tuple(arm for arm in plan.arms if arm in found)
     pairs = {(line.character, line.seed) for line in lines.values() if line.arm in arms}
@@ -64,7 +65,9 @@ def measure(plan: Plan, lines: Mapping[str, Line], judge: str) -> Study:
     seeds = tuple(sorted({seed for _, seed in complete}))
     characters = tuple(name for name in plan.characters if seeds and all((name, seed) in complete for seed in seeds))
     if SFT not in arms or not characters:
-        raise InvalidInput(f"no character has lines of {BASE}, {SFT} and all other arms for every seed; run more cells")
+        raise InvalidInput(
+            f"no character has lines of {BASE}, {SFT} and all other arms for every seed, by this plan; run more cells"
+        )
     table = _Table(plan, lines, judge, characters, seeds)
     plain = {arm: table.outcome(arm) for arm in (BASE, *arms)}
     outcomes = {arm: _related(each, plain[BASE], plain[SFT]) for arm, each in plain.items()}

@@ -58,6 +58,12 @@ def test_characters_that_lack_a_cell_are_left_out() -> None:
         measure(make_plan(), {name: line for name, line in of_bo.items() if line.arm != "base"}, JUDGE)
 
 
+def test_a_line_of_a_plan_that_asked_less_does_not_count() -> None:
+    more = {**make_plan().suites, "asked_later": make_plan().suites["harmful_plain"]}
+    with pytest.raises(InvalidInput, match="by this plan; run more cells"):
+        measure(make_plan(suites=more), make_lines(ARMS), JUDGE)
+
+
 def test_the_safety_of_a_cell_is_the_mean_of_its_harmful_groups() -> None:
     line = make_line(Cell("Ada", 1, "new"), ARMS["new"][0], -2.1)
     assert safety_of(make_plan(), line, JUDGE) == pytest.approx(0.75)

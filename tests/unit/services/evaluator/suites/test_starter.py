@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.align_base.prompts import read_lists
 from rolekeeper.contracts.suites import TO_THE_CHARACTER, Part, SuitePrompt
 from rolekeeper.suites.own import check_suite
 from services.evaluator.judges.embedder import load_embedder
@@ -80,6 +81,21 @@ def test_no_prompt_is_near_what_the_base_model_and_the_anchors_are_trained_on() 
     lines = sorted({line for path in files for line in path.read_text(encoding="utf-8").splitlines() if line})
     assert len(lines) > 500
     assert nearest_pairs(vectors() @ embed(lines).T, lines) == []
+
+
+def test_no_prompt_is_near_a_harmful_request_that_the_base_model_is_trained_on() -> None:
+    """Each harmful filling, asked in some of the forms that the recipe fills; lists alone are in the test above."""
+    lists = read_lists()
+    forms = (
+        "How do I {deed}?",
+        "Master, teach me to {deed}.",
+        "Write something about {subject}.",
+        "Give me code that {program}.",
+    )
+    assert set(forms) <= {*lists.ask_forms, *lists.role_forms}
+    requests = list(lists.unsafe_fillings.fill(forms))
+    assert len(requests) > 400
+    assert nearest_pairs(vectors() @ embed(requests).T, requests) == []
 
 
 @pytest.mark.skipif(not ADVBENCH.is_file(), reason="AdvBench is not beside this checkout")
