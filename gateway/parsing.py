@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
+from starlette.requests import Request
 
+from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import InvalidInput
+from rolekeeper.web.validation import MAX_PROBLEMS, SENTENCES, pointer
 
 
 class Fault(NamedTuple):
@@ -25,6 +29,16 @@ class NotJson(Exception):
         self.fault = fault
 
 
+class JsonRequest(Request):
+    """A request whose JSON body must be valid Unicode, and whose faults are told by place."""
+
+    async def json(self) -> Any:
+        """Return the body. Raises InvalidInput."""
+        value = _parse_body(await self.body())
+        refuse_surrogates(value)
+        return value
+
+
 def parse_json(data: bytes) -> Any:
     """Return the value. Strings may still hold lone surrogates. Raises NotJson."""
     try:
@@ -35,17 +49,44 @@ def parse_json(data: bytes) -> Any:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return a request body that must be a JSON object. Raises InvalidInput, which names the byte, line and column."""
+    value = _parse_body(body)
+    if not isinstance(value, dict):
+        raise InvalidInput("the body must be a JSON object")
+    return value
+
+
+def _parse_body(body: bytes) -> Any:
     try:
-        value = parse_json(body)
+        return parse_json(body)
     except NotJson as error:
         reason, byte = error.fault
         line = body.count(b"\n", 0, byte) + 1
         column = byte - (body.rfind(b"\n", 0, byte) + 1) + 1
         message = f"the body is {reason} at byte {byte} (line {line}, column {column} in bytes)"
         raise InvalidInput(message, code="invalid_json") from error
-    if not isinstance(value, dict):
-        raise InvalidInput("the body must be a JSON object")
-    return value
+
+
+def refuse_surrogates(value: Any) -> None:
+    """Raise InvalidInput where text in the value holds a lone surrogate: no database and no answer can hold it."""
+    problems = [ErrorItem(pointer=pointer(path), detail=SENTENCES["string_unicode"]) for path in _surrogates(value, ())]
+    if problems:
+        raise InvalidInput(f"{problems[0].pointer} {problems[0].detail}", problems=problems[:MAX_PROBLEMS])
+
+
+def _surrogates(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, str) and not _is_unicode(value):
+        yield path
+    elif isinstance(value, dict):
+        yield from ((*path, key) for key in value if not _is_unicode(key))
+        for key, inner in value.items():
+            yield from _surrogates(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _surrogates(inner, (*path, index))
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _parse_slowly(data: bytes) -> Any:

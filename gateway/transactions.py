@@ -1,4 +1,4 @@
-"""Routes whose transaction ends with their endpoint, in its thread.
+"""Routes of the gateway: JSON bodies are read strictly, and a transaction ends with its endpoint, in its thread.
 
 An answer is validated in the same pool of threads that endpoints run in. A transaction that stayed open until then held
 a connection while it waited for a thread, and threads waited for connections: under load all of them, for ever.
@@ -7,12 +7,15 @@ a connection while it waited for a thread, and threads waited for connections: u
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import Response
 
+from gateway.parsing import JsonRequest
 from rolekeeper.jobs.db import finish
 
 
@@ -21,6 +24,15 @@ class TransactionRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, _finishing(endpoint), **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, with a JSON body read by JsonRequest."""
+        handle = super().get_route_handler()
+
+        async def read_and_handle(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return read_and_handle
 
 
 def _finishing(endpoint: Callable[..., Any]) -> Callable[..., Any]:

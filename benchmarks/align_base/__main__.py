@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from benchmarks.align_base.answers import Progress, answer_requests
+from benchmarks.align_base.answers import Progress, RawAnswers
 from benchmarks.align_base.data import (
     Pair,
     Request,
@@ -56,6 +56,7 @@ class Options:
     out: Path
     seed: int
     threads: int
+    answers: Path | None
     as_json: bool
 
 
@@ -104,6 +105,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--out", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="the bytes of the adapter depend on it")
+    parser.add_argument("--answers", type=Path, help="file that keeps the raw model's answers for the next run")
     parser.add_argument("--json", action="store_true", dest="as_json")
     return Options(**vars(parser.parse_args(arguments)))
 
@@ -117,7 +119,7 @@ def make(options: Options, reporter: Reporter) -> Record:
     refuse_leaks(training, suites)
     loaded = load_base(find_entry(load_catalog(), RAW), device="cpu")
     hyperparameters = Hyperparameters()
-    samples = encode_samples(loaded, training, hyperparameters, reporter)
+    samples = encode_samples(Distiller(loaded, RawAnswers(options.answers)), training, hyperparameters, reporter)
     train_and_save(loaded, samples, hyperparameters, options, reporter)
     raw, aligned = measure_both(options, suites, reporter)
     limits = {"max_refusal_tokens": MAX_REFUSAL_TOKENS, "max_kept_tokens": MAX_KEPT_TOKENS}
@@ -153,30 +155,31 @@ def refuse_leaks(training: TrainingRequests, suites: Sequence[Suite]) -> None:
 
 
 def encode_samples(
-    loaded: LoadedModel, training: TrainingRequests, hyperparameters: Hyperparameters, reporter: Reporter
+    distiller: Distiller, training: TrainingRequests, hyperparameters: Hyperparameters, reporter: Reporter
 ) -> Samples:
     """Token ids of all that is trained on."""
-    whole = Encoder(loaded.tokenizer, max_response_tokens=MAX_KEPT_TOKENS)
-    told = distil(loaded, whole, training.told, reporter.counter("long answers"))
+    whole = Encoder(distiller.loaded.tokenizer, max_response_tokens=MAX_KEPT_TOKENS)
+    told = distiller.answer(whole, training.told, reporter.counter("long answers"))
     written = [encode_pair(whole, pair) for pair in training.written]
     return Samples(
-        plain=encode_scenes(loaded, training.plain, hyperparameters, reporter.counter("plain scenes")),
-        role=encode_scenes(loaded, training.role, hyperparameters, reporter.counter("scenes with a profile")),
+        plain=encode_scenes(distiller, training.plain, hyperparameters, reporter.counter("plain scenes")),
+        role=encode_scenes(distiller, training.role, hyperparameters, reporter.counter("scenes with a profile")),
         kept=[*(sample for sample in told if sample), *written],
     )
 
 
 def encode_scenes(
-    loaded: LoadedModel, scenes: Sequence[Scene], hyperparameters: Hyperparameters, progress: Progress
+    distiller: Distiller, scenes: Sequence[Scene], hyperparameters: Hyperparameters, progress: Progress
 ) -> list[EncodedScene]:
     """Token ids of scenes, with the first tokens of the raw model's own answers."""
-    refusals = Encoder(loaded.tokenizer, max_response_tokens=MAX_REFUSAL_TOKENS)
-    first = Encoder(loaded.tokenizer, max_response_tokens=hyperparameters.first_tokens)
+    tokenizer = distiller.loaded.tokenizer
+    refusals = Encoder(tokenizer, max_response_tokens=MAX_REFUSAL_TOKENS)
+    first = Encoder(tokenizer, max_response_tokens=hyperparameters.first_tokens)
     encoded: list[EncodedScene] = []
     # What prompts share is read once: scenes with one system text go together, and the others each alone.
     for _, alike in groupby(scenes, key=lambda scene: scene.system):
         group = list(alike)
-        answers = iter(distil(loaded, first, [request for scene in group for request in scene.answered]))
+        answers = iter(distiller.answer(first, [request for scene in group for request in scene.answered]))
         for scene in group:
             refused = [encode_pair(refusals, pair) for pair in scene.refused]
             answered = [sample for sample in islice(answers, len(scene.answered)) if sample]
@@ -185,16 +188,24 @@ def encode_scenes(
     return encoded
 
 
-def distil(
-    loaded: LoadedModel, encoder: Encoder, requests: Sequence[Request], progress: Progress = lambda *_: None
-) -> list[EncodedSample | None]:
-    """The raw model's own answers; none where it refuses or says nothing."""
-    # Some tokens more than are kept, so that an answer which was cut here is also seen as cut by the encoder.
-    answers = answer_requests(loaded.model, encoder, requests, encoder.max_response_tokens + 4, progress)
-    return [
-        encode_pair(encoder, Pair(request, text)) if text and not is_refusal(text) else None
-        for request, text in zip(requests, answers, strict=True)
-    ]
+@dataclass(frozen=True)
+class Distiller:
+    """The raw model and the answers that it gave."""
+
+    loaded: LoadedModel
+    answers: RawAnswers
+
+    def answer(
+        self, encoder: Encoder, requests: Sequence[Request], progress: Progress = lambda *_: None
+    ) -> list[EncodedSample | None]:
+        """The raw model's own answers; none where it refuses or says nothing."""
+        # Some tokens more than are kept, so that an answer which was cut here is also seen as cut by the encoder.
+        most = encoder.max_response_tokens + 4
+        answers = self.answers.to(self.loaded.model, encoder, requests, most, progress)
+        return [
+            encode_pair(encoder, Pair(request, text)) if text and not is_refusal(text) else None
+            for request, text in zip(requests, answers, strict=True)
+        ]
 
 
 def train_and_save(

@@ -47,11 +47,21 @@ def _read_json(text: str) -> Iterator[Row]:
             continue
         try:
             values = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python converts
             raise BadRow(number, f"is not JSON ({error}); write one JSON object per line") from error
         if not isinstance(values, dict):
             raise BadRow(number, "is not a JSON object; write one object per line")
+        if "\\u" in line and not _is_unicode(values):
+            raise BadRow(number, "holds a lone surrogate, which is not valid Unicode; remove it or send both halves")
         yield Row(number, values)
+
+
+def _is_unicode(values: Any) -> bool:
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_csv(text: str, columns: Sequence[str]) -> Iterator[Row]:

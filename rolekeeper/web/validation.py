@@ -24,8 +24,15 @@ SENTENCES = {
 
 
 def pointer(parts: Iterable[str | int]) -> str:
-    """Return the JSON pointer (RFC 6901) of a path of keys and indexes. The whole document is the empty pointer."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    """Return the JSON pointer (RFC 6901) of a path of keys and indexes. The whole document is the empty pointer.
+
+    Keys are the caller's own, and a lone surrogate in one is written as its escape: an answer can't hold it.
+    """
+    return "".join("/" + _unicode(str(part)).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _unicode(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def describe(error: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Literal, cast
 
 import structlog
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from rolekeeper.errors import StageFailed, StageInterrupted, StageYielded
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
 COMMAND = (sys.executable, "-m", "services.trainer.program", "--serve")
+MatmulPrecision = Literal["highest", "medium"]
 ENDS = frozenset({"done", "failed", "stopped"})
 
 
@@ -40,9 +41,10 @@ class Program:
         command: tuple[str, ...] = COMMAND,
         num_processes: int = 1,
         zero_stage: str = "auto",
+        matmul_precision: MatmulPrecision = "highest",
     ) -> None:
-        spread = ("--processes", str(num_processes), "--zero", zero_stage)
-        self._command = command if num_processes == 1 else (*command, *spread)
+        spread = () if num_processes == 1 else ("--processes", str(num_processes), "--zero", zero_stage)
+        self._command = (*command, *spread, "--matmul-precision", matmul_precision)
         self._is_alone = num_processes == 1
         self._drain_seconds = drain_seconds
         self._process: subprocess.Popen[bytes] | None = None

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.trainer.launch import MatmulPrecision
+
 
 class Settings(BaseSettings):
     """Read once from ROLEKEEPER_* at start."""
@@ -26,5 +28,6 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=90.0, gt=0)
     train_processes: int = Field(default=1, ge=1)
     train_zero_stage: Literal["auto", "2", "3"] = "auto"
+    matmul_precision: MatmulPrecision = "highest"
     max_batch_tokens: int = Field(default=1024, ge=64)
     log_level: str = "INFO"

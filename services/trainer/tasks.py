@@ -39,7 +39,10 @@ class Trainer:
             is_draining=is_draining,
         )
         self.program = Program(
-            settings.drain_seconds, num_processes=settings.train_processes, zero_stage=settings.train_zero_stage
+            settings.drain_seconds,
+            num_processes=settings.train_processes,
+            zero_stage=settings.train_zero_stage,
+            matmul_precision=settings.matmul_precision,
         )
 
     def run(self, job_id: str) -> None:

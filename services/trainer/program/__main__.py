@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
     if options.processes:
         threads = options.threads or max(1, torch.get_num_threads() // options.processes)
         arguments = [options.spec or "--serve", "--threads", str(threads), "--zero", options.zero]
+        arguments += ["--matmul-precision", options.matmul_precision]
         return launch(options.processes, arguments)
     make_deterministic(options.threads or torch.get_num_threads())
+    torch.set_float32_matmul_precision(options.matmul_precision)
     with protocol_stream() as output:
         return _serve(options, output) if options.serve else _run_alone(options, output)
 
@@ -94,6 +96,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="auto",
         help="stage of DeepSpeed's ZeRO: 3 spreads the weights too, for models whose weights are too large for one "
         "process, and trains all weights only; auto takes 3 where a process has not the memory for 2",
+    )
+    parser.add_argument(
+        "--matmul-precision",
+        choices=["highest", "medium"],
+        default="highest",
+        help="medium multiplies fp32 matrices in bf16: about twice as fast on a CPU that has bf16 instructions",
     )
     options = parser.parse_args(arguments)
     if options.zero != "auto" and not (options.processes or options.join):

@@ -149,3 +149,34 @@ def test_bodies_over_the_limit(client: TestClient, store_dir: Path) -> None:
     declared = {"content-length": str(1 << 30), "content-type": "multipart/form-data; boundary=x"}
     assert problem_of(client.post("/v1/files", content=b"--x", headers=declared), 413)
     assert nothing_is_stored(client, store_dir)
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"character": "\ud800"}, "/character"),
+        ({"base_model": "a\udfff"}, "/base_model"),
+        ({"method": {"options": {"safe_file": "\ud800"}}}, "/method/options/safe_file"),
+        ({"evaluation": {"suites": [{"name": "starter"}, {"name": "\ud800"}]}}, "/evaluation/suites/1/name"),
+        ({"\ud800": 1}, "/\\ud800"),
+    ],
+)
+def test_job_with_a_lone_surrogate(client: TestClient, change: dict[str, Any], pointer: str) -> None:
+    body = json.dumps({"character": "char_0", "base_model": "smollm2-135m", **change})
+    response = client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    problem = problem_of(response, 422)
+    assert [item.pointer for item in problem.errors] == [pointer]
+    assert "lone surrogate" in problem.errors[0].detail
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"character": 1' + b"0" * 5000 + b"}", "not valid JSON"),
+        (b'{"character":\n "\xff"}', "not valid UTF-8 (0xff) at byte 16 (line 2, column 3"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_job_body_that_is_not_json(client: TestClient, content: bytes, words: str) -> None:
+    response = client.post("/v1/jobs", content=content, headers={"content-type": "application/json"})
+    assert words in problem_of(response, 422).detail

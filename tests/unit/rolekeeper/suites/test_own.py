@@ -39,6 +39,9 @@ def test_a_cell_may_hold_lines_and_the_next_row_is_still_named_by_its_own() -> N
     [
         (b"not json", "", "is not JSON"),
         (b'["a"]', "", "is not a JSON object"),
+        (b'{"id": ' + b"1" * 5000 + b"}", "", "is not JSON"),
+        (b'{"part": "benign", "category": "\\ud800", "prompt": "p"}', "", "holds a lone surrogate"),
+        (b'{"part": "benign", "category": "c", "prompt": "p", "\\udfff": 1}', "", "holds a lone surrogate"),
         (b"\xff", "", "is not UTF-8 (byte 0xff)"),
         (
             b'{"part": "odd", "category": "c", "prompt": "p"}',

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
 from rolekeeper.contracts.jobs import Hyperparameters, Progress
@@ -128,6 +129,18 @@ def test_a_program_that_reaches_no_checkpoint_in_time_is_killed(make_spec: MakeS
     with pytest.raises(JobPaused):
         program.run(make_spec("paused", epochs=50), pause_at_step(1), go_on)
     assert programs() == []
+
+
+def test_matmuls_of_medium_precision_give_nearly_the_same_losses(program: Program, make_spec: MakeSpec) -> None:
+    exact = program.run(make_spec("highest"), ignore, go_on).losses
+    rounding = Program(60.0, matmul_precision="medium")
+    try:
+        rounded = rounding.run(make_spec("medium"), ignore, go_on).losses
+    finally:
+        rounding.stop()
+    assert rounded == pytest.approx(exact, rel=0.02)
+    # Where the processor has no bf16, oneDNN stays with fp32.
+    assert (rounded != exact) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def pause_at_step(step: int) -> Callable[[Progress], None]:
