@@ -40,7 +40,8 @@ def create_app(
     `app.state.metrics.registry` takes further metrics of the process.
     """
     metrics = HttpMetrics()
-    app = FastAPI(title=title, version=_version(), lifespan=lifespan)
+    # A redirect from /v1/jobs/ would lead to whatever host the request names in its Host header.
+    app = FastAPI(title=title, version=_version(), lifespan=lifespan, redirect_slashes=False)
     app.state.metrics = metrics
     app.include_router(health_router(checks or {}, metrics.registry))
     for router in routers:

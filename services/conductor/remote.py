@@ -39,7 +39,9 @@ class Remote:
         self._name = name
         self._check = check
         headers = {"authorization": f"Bearer {token}"} | ({"x-request-id": request_id} if request_id else {})
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(CALL_SECONDS, connect=5.0))
+        timeout = httpx.Timeout(CALL_SECONDS, connect=5.0)
+        # trust_env: a proxy that the environment names is for the internet, and must not get the service token.
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
     def close(self) -> None:
         """Close the connections."""

@@ -177,6 +177,11 @@ def test_deep_json_is_refused(client: TestClient) -> None:
     assert response.status_code == 422
 
 
+def test_no_redirect_to_a_host_that_the_caller_names(client: TestClient) -> None:
+    response = client.get("/internal/", headers={"host": "evil.example"}, follow_redirects=False)
+    assert (response.status_code, "location" in response.headers) == (404, False)
+
+
 def test_unknown_route_and_method(client: TestClient) -> None:
     missing = client.get("/nowhere")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")

@@ -83,6 +83,20 @@ def test_an_outage_is_waited_for(serve: Callable[..., Script]) -> None:
     client.close()
 
 
+def test_a_proxy_of_the_environment_is_not_told_the_token(
+    serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, script = serve((200, b"{}")), serve((200, SUITE.model_dump_json().encode()))
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server.server_port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client = script.remote()
+    assert client.suite(STARTER) == SUITE
+    assert proxy.headers == []
+    client.close()
+
+
 def test_patience_ends(serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.05)
     client = serve((503, b"")).remote()
