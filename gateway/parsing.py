@@ -70,7 +70,8 @@ def refuse_surrogates(value: Any) -> None:
     """Raise InvalidInput where text in the value holds a lone surrogate: no database and no answer can hold it."""
     problems = [ErrorItem(pointer=pointer(path), detail=SENTENCES["string_unicode"]) for path in _surrogates(value, ())]
     if problems:
-        raise InvalidInput(f"{problems[0].pointer} {problems[0].detail}", problems=problems[:MAX_PROBLEMS])
+        where = problems[0].pointer or "the body"
+        raise InvalidInput(f"{where} {problems[0].detail}", problems=problems[:MAX_PROBLEMS])
 
 
 def _surrogates(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
@@ -86,7 +87,11 @@ def _surrogates(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str |
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parse_slowly(data: bytes) -> Any:

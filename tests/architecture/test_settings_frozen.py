@@ -21,7 +21,8 @@ SETTINGS = {
     "services.scorer": "scorer_host scorer_port service_token models cache_dir scorer_preload "
     "scorer_max_models scorer_max_batch_tokens scorer_max_requests scorer_cache_mib paper_prompts log_level",
     "services.trainer": "database_url redis_url store_dir work_dir models cache_dir lease_seconds "
-    "heartbeat_seconds checkpoint_seconds drain_seconds train_processes train_zero_stage max_batch_tokens log_level",
+    "heartbeat_seconds checkpoint_seconds drain_seconds train_processes train_zero_stage matmul_precision "
+    "max_batch_tokens log_level",
     "services.evaluator": "service_token store_dir cache_dir models suites_dir evaluator_host evaluator_port "
     "evaluator_max_requests evaluator_preload judges log_level",
     "migrations": "database_url",
