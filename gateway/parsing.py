@@ -34,7 +34,11 @@ class JsonRequest(Request):
 
     async def json(self) -> Any:
         """Return the body. Raises InvalidInput."""
-        value = _parse_body(await self.body())
+        body = await self.body()
+        try:
+            return from_json(body, allow_inf_nan=False)  # it takes no lone surrogate
+        except ValueError:
+            value = _parse_body(body)
         refuse_surrogates(value)
         return value
 

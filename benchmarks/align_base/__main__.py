@@ -36,6 +36,7 @@ from benchmarks.align_base.ship import (
 )
 from benchmarks.align_base.suites import Suite, draw_suites, find_leaks
 from benchmarks.align_base.train import EncodedScene, Hyperparameters, Samples, StepLosses, train_adapter
+from benchmarks.reproduce.cells import digest_of
 from rolekeeper.errors import InvalidInput, RolekeeperError
 from rolekeeper.lm.catalog import find_entry, load_catalog
 from rolekeeper.lm.encode import EncodedSample, Encoder
@@ -119,7 +120,8 @@ def make(options: Options, reporter: Reporter) -> Record:
     refuse_leaks(training, suites)
     loaded = load_base(find_entry(load_catalog(), RAW), device="cpu")
     hyperparameters = Hyperparameters()
-    samples = encode_samples(Distiller(loaded, RawAnswers(options.answers)), training, hyperparameters, reporter)
+    answers = RawAnswers(options.answers, made_by=digest_of([loaded.digest, package_versions()]))
+    samples = encode_samples(Distiller(loaded, answers), training, hyperparameters, reporter)
     train_and_save(loaded, samples, hyperparameters, options, reporter)
     raw, aligned = measure_both(options, suites, reporter)
     limits = {"max_refusal_tokens": MAX_REFUSAL_TOKENS, "max_kept_tokens": MAX_KEPT_TOKENS}

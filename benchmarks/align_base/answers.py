@@ -9,10 +9,12 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from benchmarks.align_base.data import Request
+from benchmarks.reproduce.cells import append_line
 from rolekeeper.lm.encode import Encoder, Turn
 from rolekeeper.lm.generate import greedy_answers
 
 Progress = Callable[[int, int], None]
+Asked = tuple[str, str, int]
 CHUNK = 64
 
 
@@ -35,13 +37,16 @@ def answer_requests(
 class RawAnswers:
     """Answers of the raw model. With a file they are kept in it, so that another try of the recipe need not wait.
 
-    A line of the file is `[system, user, max_tokens, answer]`. The file must be of one model and one set of packages.
+    `made_by` names the model and the software. Lines that another one made do not count, nor half a line that a kill
+    left. What a batch holds besides a request may move a near tie, so bytes are repeated only from an empty file or a
+    full one.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        lines = file.read_text(encoding="utf-8").splitlines() if file and file.exists() else []
-        self._kept = {tuple(key): answer for *key, answer in map(json.loads, lines)}
+    def __init__(self, file: Path | None, made_by: str) -> None:
+        self._file, self._made_by = file, made_by
+        rows = file.read_text(encoding="utf-8").split("\n")[:-1] if file and file.exists() else []
+        lines = [line for line in map(json.loads, rows) if line["made_by"] == made_by]
+        self._kept: dict[Asked, str] = {tuple(line["asked"]): line["answer"] for line in lines}
 
     def to(
         self,
@@ -55,11 +60,11 @@ class RawAnswers:
         keys = [(request.system, request.user, max_tokens) for request in requests]
         missing = [at for at, key in enumerate(keys) if key not in self._kept]
         answers = answer_requests(model, encoder, [requests[at] for at in missing], max_tokens, progress)
-        self._keep({keys[at]: answer for at, answer in zip(missing, answers, strict=True)})
+        for at, answer in zip(missing, answers, strict=True):
+            self._keep(keys[at], answer)
         return [self._kept[key] for key in keys]
 
-    def _keep(self, answers: dict[tuple[str, str, int], str]) -> None:
-        self._kept |= answers
+    def _keep(self, asked: Asked, answer: str) -> None:
+        self._kept[asked] = answer
         if self._file:
-            with self._file.open("a", encoding="utf-8") as out:
-                out.writelines(json.dumps([*key, answer]) + "\n" for key, answer in answers.items())
+            append_line(self._file, {"made_by": self._made_by, "asked": asked, "answer": answer})

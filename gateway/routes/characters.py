@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, SessionDep, StoreDep
 from gateway.documents import CHARACTER_BODY, DOWNLOAD_ERRORS
-from gateway.transactions import TransactionRoute
+from gateway.routing import GatewayRoute
 from gateway.uploads import BodyDep, keep_character
 from rolekeeper.contracts.characters import Character
 from rolekeeper.contracts.problems import Page
@@ -17,7 +17,7 @@ router = APIRouter(
     prefix="/v1/characters",
     tags=["characters"],
     responses=problem_responses(*DOWNLOAD_ERRORS),
-    route_class=TransactionRoute,
+    route_class=GatewayRoute,
 )
 
 

@@ -8,7 +8,7 @@ from starlette.responses import FileResponse
 from gateway.conditional import download
 from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, SessionDep, StoreDep
 from gateway.documents import DOWNLOAD_ERRORS, FILE_BODY
-from gateway.transactions import TransactionRoute
+from gateway.routing import GatewayRoute
 from gateway.uploads import UploadDep, keep_file
 from rolekeeper.contracts.artifacts import Artifact
 from rolekeeper.contracts.characters import UploadedFile
@@ -17,7 +17,7 @@ from rolekeeper.jobs import service
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(
-    prefix="/v1/files", tags=["files"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=TransactionRoute
+    prefix="/v1/files", tags=["files"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=GatewayRoute
 )
 
 

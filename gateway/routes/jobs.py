@@ -21,8 +21,8 @@ from gateway.dependencies import (
 from gateway.documents import DOWNLOAD_ERRORS, EVALUATION_EXAMPLES, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
 from gateway.resources import Resources
+from gateway.routing import GatewayRoute
 from gateway.suite_files import find_suite_files
-from gateway.transactions import TransactionRoute
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
@@ -35,7 +35,7 @@ from rolekeeper.policy import apply_policy, refuse_weaker
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(
-    prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=TransactionRoute
+    prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=GatewayRoute
 )
 
 

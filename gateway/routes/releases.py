@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from gateway.dependencies import ID_PATTERN, ApproverDep, AuditorDep, IdPath, LimitQuery, SessionDep
 from gateway.documents import DOWNLOAD_ERRORS
-from gateway.transactions import TransactionRoute
+from gateway.routing import GatewayRoute
 from rolekeeper.contracts.jobs import Job
 from rolekeeper.contracts.problems import Page
 from rolekeeper.contracts.release import AuditEntry, Decision, ReleaseStatus
@@ -17,7 +17,7 @@ from rolekeeper.jobs.releases import decide_by_key
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(
-    prefix="/v1", tags=["release"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=TransactionRoute
+    prefix="/v1", tags=["release"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=GatewayRoute
 )
 
 MAX_ENTRY_ID = 2**63 - 1

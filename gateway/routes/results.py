@@ -17,8 +17,8 @@ from gateway.cards import read_card
 from gateway.conditional import artifact_headers, download, is_current, not_modified
 from gateway.dependencies import IdPath, ReaderDep, SessionDep, StoreDep, WriterDep
 from gateway.documents import DOWNLOAD_ERRORS
+from gateway.routing import GatewayRoute
 from gateway.score_summary import summarise
-from gateway.transactions import TransactionRoute
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.problems import Page
@@ -36,7 +36,7 @@ router = APIRouter(
     prefix="/v1/jobs",
     tags=["results"],
     responses=problem_responses(*DOWNLOAD_ERRORS, 409),
-    route_class=TransactionRoute,
+    route_class=GatewayRoute,
 )
 
 AfterIndex = Annotated[int, Query(ge=-1, description="Index of the last sample of the page before")]

@@ -19,8 +19,8 @@ from gateway.parsing import JsonRequest
 from rolekeeper.jobs.db import finish
 
 
-class TransactionRoute(APIRoute):
-    """A route whose `session` is committed, and its connection let go, when the endpoint returns."""
+class GatewayRoute(APIRoute):
+    """A route that reads JSON as JsonRequest does; its `session` ends, committed, when the endpoint returns."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, _finishing(endpoint), **options)
