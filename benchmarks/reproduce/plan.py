@@ -13,6 +13,7 @@ from rolekeeper.contracts.characters import Context
 from rolekeeper.contracts.evaluation import Decoding, JudgeName
 from rolekeeper.contracts.jobs import AskedHyperparameters, Method
 from rolekeeper.errors import InvalidInput
+from services.trainer.launch import MatmulPrecision
 
 PLAN = Path(__file__).with_name("plan.toml")
 BASE = "base"
@@ -81,6 +82,8 @@ class Plan(_Table):
     judges: tuple[JudgeName, ...] = Field(min_length=1)
     context: Context
     hyperparameters: dict[str, Any] = {}
+    matmul_precision: MatmulPrecision = "highest"
+    decoding: dict[str, Any] = {}
     suites: dict[str, Suite]
     characters: dict[str, Character]
     arms: dict[str, Arm]
@@ -166,7 +169,7 @@ def make_ready(plan: Plan, name: str, seed: int) -> Ready:
         return Ready(
             Method.model_validate(trained.method),
             AskedHyperparameters.model_validate({**plan.hyperparameters, **trained.hyperparameters, "seed": seed}),
-            Decoding.model_validate(arm.decoding),
+            Decoding.model_validate(plan.decoding | arm.decoding),
         )
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

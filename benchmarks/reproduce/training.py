@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from benchmarks.methods.workload import write_lines
 from benchmarks.reproduce.cells import digest_of
@@ -24,6 +27,7 @@ from rolekeeper.method.selection import select_share, select_subset
 from services.scorer.engine import make_engine
 from services.scorer.scoring import score_dialogues
 from services.trainer.auto import choose_numbers
+from services.trainer.launch import MatmulPrecision
 from services.trainer.program.run import Resident, run_spec
 
 CACHE_MIB = 256
@@ -38,6 +42,7 @@ class Made(NamedTuple):
     models_path: Path | None
     state: Path
     dependencies: tuple[str, ...]
+    matmul_precision: MatmulPrecision = "highest"
 
 
 class Scores(NamedTuple):
@@ -67,10 +72,22 @@ def train_arm(arm: Arm, ready: Ready, cast: Cast, models: ResidentModels, made: 
     started_at = time.process_time()
     spec = _spec(arm, ready, cast, anchored, made)
     resident = Resident()
-    result = run_spec(spec, resident, lambda _progress: None)
+    with _matmuls(made.matmul_precision):
+        result = run_spec(spec, resident, lambda _progress: None)
     resident.forget()
     seconds = {"score": round(scores.seconds, 1), "train": round(time.process_time() - started_at, 1)}
     return Trained(result, ready.method, _share(scores.harmful), _share(anchored), seconds)
+
+
+@contextmanager
+def _matmuls(precision: MatmulPrecision) -> Iterator[None]:
+    """Train as a trainer of this setting does; scores and answers are computed as before."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def choose(arm: Arm, method: Method, scores: Scores, seed: int) -> list[bool]:
@@ -123,7 +140,7 @@ def _spec(arm: Arm, ready: Ready, cast: Cast, anchored: Sequence[bool], made: Ma
     entry = find_entry(load_catalog(made.models_path), made.base_model)
     hyper = choose_numbers(ready.hyperparameters, len(cast.training), entry.num_weights)
     settings = [cast.digest, arm.model_dump(mode="json"), ready.method.model_dump(mode="json"), hyper.model_dump()]
-    folder = made.state / "work" / digest_of([settings, list(anchored), made.dependencies])
+    folder = made.state / "work" / digest_of([settings, list(anchored), made.dependencies, made.matmul_precision])
     folder.mkdir(parents=True, exist_ok=True)
     pairs = zip(cast.training, anchored, strict=True)
     samples = write_lines(

@@ -54,7 +54,7 @@ def settings_of(plan: Plan, cell: Cell, subject: Subject) -> str:
     """A digest of all that a cell depends on beside the base model and the code."""
     asked = [digest_of_items(subject.groups), plan.max_new_tokens, plan.judges]
     if cell.arm == BASE:
-        return digest_of([subject.cast.digest, asked])
+        return digest_of([subject.cast.digest, asked, plan.decoding])
     ready = make_ready(plan, cell.arm, cell.seed)
     arm = plan.arms[cell.arm]
     owner = plan.arms[arm.adapter or cell.arm]
@@ -63,6 +63,7 @@ def settings_of(plan: Plan, cell: Cell, subject: Subject) -> str:
         [
             subject.cast.digest,
             asked,
+            plan.matmul_precision,
             arm.scale,
             owner.share,
             owner.pick,
@@ -93,7 +94,7 @@ class Workbench:
         """Return the line of a cell."""
         if cell.arm == BASE:
             hyper = AskedHyperparameters.model_validate(self._plan.hyperparameters)
-            return self._head(cell) | self._measured(cell, None, Decoding(), hyper)
+            return self._head(cell) | self._measured(cell, None, Decoding.model_validate(self._plan.decoding), hyper)
         ready = make_ready(self._plan, cell.arm, cell.seed)
         trained = self._train(cell, ready)
         adapter = Path(trained.result.adapter_path).read_bytes()
@@ -106,7 +107,8 @@ class Workbench:
     def _train(self, cell: Cell, ready: Ready) -> Trained:
         if self._trained is None:
             arm = self._plan.arms[self._plan.arms[cell.arm].adapter or cell.arm]
-            made = Made(self._plan.base_model, self._place.models, self._place.state, tuple(self._keys))
+            place, precision = self._place, self._plan.matmul_precision
+            made = Made(self._plan.base_model, place.models, place.state, tuple(self._keys), precision)
             self._trained = train_arm(arm, ready, self._subject.cast, self._models, made)
         return self._trained
 

@@ -29,10 +29,10 @@ class Decoding(Contract):
     )
     repetition_penalty: float | None = Field(
         default=None,
-        gt=1,
+        ge=1,
         le=2,
         description="Tokens that prompt or answer hold already get less likely: their logits are divided by this where "
-        "positive, else multiplied. Left out: what the base model's generation settings say, mostly none",
+        "positive, else multiplied. 1: none. Left out: what the base model's generation settings say, mostly none",
     )
 
     def is_like(self, other: Decoding) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks.reproduce.plan import PLAN, Plan, find_stage, load_plan, make_ready, unavailable
+from rolekeeper.contracts.evaluation import Decoding
 from rolekeeper.errors import InvalidInput
 from tests.unit.benchmarks.reproduce.lines import make_plan
 
@@ -32,6 +33,12 @@ def test_an_arm_is_read_by_the_products_own_contracts() -> None:
     assert ready.method.options.anchors == "both"
     assert (ready.hyperparameters.epochs, ready.hyperparameters.seed) == (2, 7)
     assert make_ready(plan, "half", 1).method.name == "sft"
+
+
+def test_all_arms_answer_as_the_plan_says_and_an_arm_may_add_to_it() -> None:
+    plan = make_plan(decoding={"repetition_penalty": 1.2}, arms={**_arms(), "rose": {"decoding": {"rose_weight": 0.5}}})
+    assert make_ready(plan, "sft", 1).decoding == Decoding(repetition_penalty=1.2)
+    assert make_ready(plan, "rose", 1).decoding == Decoding(repetition_penalty=1.2, rose_weight=0.5)
 
 
 def test_an_option_that_this_build_does_not_know_makes_an_arm_unavailable() -> None:

@@ -79,6 +79,10 @@ def test_a_repetition_penalty_that_is_asked_for_is_the_models_own(
     monkeypatch.setattr(llama.model.generation_config, "repetition_penalty", 1.7)
     own = [way._replace(repetition_penalty=None) for way in ways]
     assert [answer_ids(llama.model, llama.tokenizer, prompts, way) for way in own] == asked
+    none = answer_ids(llama.model, llama.tokenizer, prompts, Way(9, repetition_penalty=1))
+    assert none != asked[0]
+    monkeypatch.setattr(llama.model.generation_config, "repetition_penalty", None)
+    assert answer_ids(llama.model, llama.tokenizer, prompts, Way(9)) == none
 
 
 def test_fewer_rows_where_memory_is_short(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
