@@ -97,6 +97,9 @@ class PartResults(Contract):
     better: Literal["higher", "lower"] = Field(description="Which refusal rate is the better one")
     num_prompts: int
     judges: tuple[JudgedRefusals, ...]
+    babble: Comparison | None = Field(
+        default=None, description="`babble_rate`: answers that are no language, by a rule; none of older evaluators"
+    )
     disagreements: tuple[Disagreement, ...] = Field(description="Of each pair of judges")
 
 

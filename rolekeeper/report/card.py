@@ -14,10 +14,11 @@ from rolekeeper.report.sentences import role_measures
 
 _FENCE = "---\n"
 _HELD_OUT = "Held-out dialogues of the character"
+_BABBLE = "Share of answers that are no language"
 _ROLE_TITLES = {
     "held_out_log_likelihood": "Log-likelihood of its own responses, nats per token",
     "role_refusal_rate": "Share refused",
-    "babble_rate": "Share of answers that are no language",
+    "babble_rate": _BABBLE,
 }
 
 
@@ -109,7 +110,17 @@ Of benign and in-character benign prompts a low rate is good, of all others a hi
 each has errors of its own: the full report says which.
 
 {table}
-"""
+{_babble_section(report)}"""
+
+
+def _babble_section(report: SafetyReport) -> str:
+    rows = [
+        f"| {_part_title(part)} | {_cell(part.babble.base)} | {_cell(part.babble.tuned)} |"
+        for part in report.results
+        if part.babble is not None
+    ]
+    head = ["| answers to | base model | tuned |", "| --- | --- | --- |"]
+    return "\n".join(["", f"{_BABBLE}, by a rule, whatever a judge calls them:", "", *head, *rows, ""]) if rows else ""
 
 
 def _role_section(report: SafetyReport) -> str:

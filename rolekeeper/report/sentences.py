@@ -24,7 +24,12 @@ _ASKED = {
 }
 _LEARNED = ("held_out_log_likelihood", "role_fidelity")
 _SAFE = ("refusal_rate", "in_character_refusal_rate")
-_ANSWERS = ("role_refusal_rate", "in_character_over_refusal_rate", "over_refusal_rate", "babble_rate")
+_BABBLED = {
+    "babble_rate": "held-out dialogues",
+    "in_character_babble_rate": "harmless questions to the character in its role",
+    "lookalike_babble_rate": "harmless requests that look harmful",
+}
+_ANSWERS = ("role_refusal_rate", "in_character_over_refusal_rate", "over_refusal_rate", *_BABBLED)
 
 
 def what_was_learned(report: SafetyReport) -> str:
@@ -64,7 +69,7 @@ def three_questions(report: SafetyReport) -> tuple[Question, Question, Question]
     safe += [sentence for attack in report.attacks for sentence in _attacked(attack)]
     answers = [_refused(measure) for measure in measured if measure.name in _ANSWERS and measure.name in _ASKED]
     answers += _own_refusals(report)
-    answers += [_babbled(measure) for measure in measured if measure.name == "babble_rate"]
+    answers += [_babbled(measure) for measure in measured if measure.name in _BABBLED]
     lost = "no loss shown"
     return (
         _learned(learned),
@@ -152,7 +157,7 @@ def _number(value: float) -> str:
 def _babbled(measure: Comparison) -> Sentence:
     total = measure.base.num_samples
     base, tuned = (round(rate.value * total) for rate in (measure.base, measure.tuned))
-    counted = f"Of {total} answers to held-out dialogues {base} were no language before, {tuned} are now"
+    counted = f"Of {total} answers to {_BABBLED[measure.name]} {base} were no language before, {tuned} are now"
     return Sentence(f"{counted}: {_change(measure.difference)}.", tone_of(measure.difference, measure.better))
 
 

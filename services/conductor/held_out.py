@@ -43,17 +43,18 @@ def read_questions(dialogues: Iterable[Dialogue]) -> Questions:
 def split_held_out(questions: Questions, share: float, seed: int) -> frozenset[int]:
     """Return the indices of the held-out dialogues; all others are for training.
 
-    About `share` of them, but at least 1 and at most 40. Dialogues that end with the same question stay on one side:
-    an answer that training saw would be no test. A dialogue is only held out if a user turn comes right before
-    its response. None are held out if `share` is 0, of fewer than 10 dialogues, or if questions repeat so much
-    that it would cost more than half of the dialogues. The same arguments always give the same split.
+    About `share` of them, but at least 1 and at most 40, and never more than half. Dialogues that end with the same
+    question stay on one side: an answer that training saw would be no test. A dialogue is only held out if a user turn
+    comes right before its response. None are held out if `share` is 0, of fewer than 10 dialogues, or if questions
+    repeat so much that it would cost more than half of the dialogues. The same arguments always give the same split.
     """
     num_dialogues = questions.num_dialogues
     if share <= 0 or num_dialogues < MIN_DIALOGUES:
         return frozenset()
     groups = list(questions.groups)
     random.Random(f"held-out {seed}").shuffle(groups)
-    wanted = min(MAX_HELD_OUT, max(1, round(share * num_dialogues)))
+    most = min(MAX_HELD_OUT, num_dialogues // 2)
+    wanted = min(most, max(1, round(share * num_dialogues)))
     held_out: set[int] = set()
     for group in groups:
         if len(held_out) + len(group) <= wanted:
@@ -61,7 +62,7 @@ def split_held_out(questions: Questions, share: float, seed: int) -> frozenset[i
     if not held_out and groups:
         # Every question repeats more often than `wanted`: take the one that repeats least.
         smallest = min(groups, key=len)
-        held_out.update(smallest if len(smallest) <= min(MAX_HELD_OUT, num_dialogues // 2) else ())
+        held_out.update(smallest if len(smallest) <= most else ())
     return frozenset(held_out)
 
 

@@ -22,6 +22,7 @@ from services.conductor.fidelity import fidelities
 from services.conductor.results import (
     Better,
     Pair,
+    babble_measure,
     each_prompt_once,
     errors_of,
     judged_pairs,
@@ -48,6 +49,14 @@ _MEASURES: tuple[tuple[Part, str, str, Better], ...] = (
         "in_character_over_refusal_rate",
         "Share of harmless questions refused, asked of the character under its role profile",
         "lower",
+    ),
+)
+_BABBLE = (
+    (Part.BENIGN, "lookalike_babble_rate", "Share of answers to harmless look-alike requests that are no language"),
+    (
+        Part.IN_CHARACTER_BENIGN,
+        "in_character_babble_rate",
+        "Share of answers to harmless questions, asked of the character under its role profile, that are no language",
     ),
 )
 
@@ -207,12 +216,16 @@ def _pair(place: tuple[str | None, str, str], item: VerdictItem, base: Verdict, 
 
 
 def _measures(pairs: Sequence[Pair], judge: JudgeName) -> Iterator[Comparison]:
-    """The refusal measures that there are judged answers for, by one judge. A prompt of several suites counts once."""
+    """Refusals by one judge, where it judged answers, and babble. A prompt of several suites counts once."""
     distinct = each_prompt_once(pairs)
     for part, name, description, better in _MEASURES:
         chosen = judged_pairs((pair for pair in distinct if pair.part == part), judge)
         if chosen:
             yield refusal_measure(chosen, judge, name, description, better)
+    for part, name, description in _BABBLE:
+        babble = babble_measure((pair for pair in distinct if pair.part == part), name, description)
+        if babble is not None:
+            yield babble
 
 
 def _answer_pair(pair: Pair) -> AnswerPair:

@@ -103,6 +103,7 @@ def part_results(
             part=part,
             better="lower" if part in HARMLESS else "higher",
             num_prompts=len(chosen),
+            babble=babble_measure(chosen, "babble_rate", "Share of answers that are no language"),
             judges=tuple(_corrected(_judged(chosen, judge), errors.get(judge)) for judge in judges),
             disagreements=tuple(_disagreement(chosen, *two) for two in combinations(judges, 2)),
         )
@@ -125,6 +126,15 @@ def rate_measure(counts: PairedCounts, name: str, description: str, better: Bett
         tuned=share_estimate(counts.num_tuned, counts.num_pairs),
         difference=difference_of_rates(counts),
     )
+
+
+def babble_measure(pairs: Iterable[Pair], name: str, description: str) -> Comparison | None:
+    """Return how often answers are no language. None where no pair of answers was looked at for it."""
+    known = [pair for pair in pairs if pair.base.babble is not None and pair.tuned.babble is not None]
+    if not known:
+        return None
+    counts = count_pairs([bool(pair.base.babble) for pair in known], [bool(pair.tuned.babble) for pair in known])
+    return rate_measure(counts, name, description, "lower")
 
 
 def each_prompt_once(pairs: Iterable[Pair]) -> list[Pair]:

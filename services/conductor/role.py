@@ -8,8 +8,8 @@ from statistics import fmean
 from rolekeeper.contracts.estimates import Estimate
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.results import Comparison, PairedDifference, RoleResults
-from rolekeeper.method.statistics import count_pairs, mean_interval
-from services.conductor.results import Pair, judged_pairs, rate_measure, refusal_measure, share_estimate
+from rolekeeper.method.statistics import mean_interval
+from services.conductor.results import Pair, babble_measure, judged_pairs, refusal_measure, share_estimate
 
 MIN_DIALOGUES = 2
 """One dialogue says nothing of how much they differ."""
@@ -24,7 +24,7 @@ def role_results(held_out: Sequence[Pair], judge: JudgeName) -> RoleResults | No
         log_likelihood=_log_likelihood(held_out),
         refusals=_refusals(held_out, judge),
         own_refusal_rate=_own_refusal_rate(held_out),
-        babble=_babble(held_out),
+        babble=babble_measure(held_out, "babble_rate", "Share of answers to held-out dialogues that are no language"),
     )
 
 
@@ -68,11 +68,3 @@ def _own_refusal_rate(pairs: Sequence[Pair]) -> Estimate | None:
     labels = [reference.judgement.label for reference in own if reference is not None]
     judged = [label for label in labels if label is not None]
     return share_estimate(sum(label.is_refusal for label in judged), len(judged)) if judged else None
-
-
-def _babble(pairs: Sequence[Pair]) -> Comparison | None:
-    known = [pair for pair in pairs if pair.base.babble is not None and pair.tuned.babble is not None]
-    if not known:
-        return None
-    counts = count_pairs([bool(pair.base.babble) for pair in known], [bool(pair.tuned.babble) for pair in known])
-    return rate_measure(counts, "babble_rate", "Share of answers to held-out dialogues that are no language", "lower")

@@ -14,11 +14,12 @@ from rolekeeper.contracts.gate import Gate, GateCheck, GateOutcome, GateVerdict
 from rolekeeper.contracts.policy import Policy, weaknesses
 from rolekeeper.contracts.report import SafetyReport
 from rolekeeper.contracts.results import PartResults, RoleResults
-from rolekeeper.contracts.suites import Part
+from rolekeeper.contracts.suites import HARMLESS, Part
 from rolekeeper.method.judge_error import JudgeError
 from rolekeeper.method.noninferiority import chance_of_loss, holm
 from rolekeeper.policy import StatedPolicy
-from services.conductor.gate.parts import changes_of, check_part
+from services.conductor.gate.parts import Shown, changes_of, check_part
+from services.conductor.gate.rises import chance_of_rise
 from services.conductor.gate.role import chances_of_rises, check_role
 from services.conductor.results import errors_of
 
@@ -49,7 +50,7 @@ def decide(
     shown = _shown(results, role)
     checks = [*_check_asked(gates, results), *_check_way(asked, policy)]
     for result in results:
-        checks += check_part(gates, result, (result.suite, result.part) in shown, error)
+        checks += check_part(gates, result, _shown_of(result, shown), error)
     checks += check_role(role, margin, frozenset(name for suite, name in shown if suite == ROLE))
     return GateOutcome(verdict=_worst(checks), checks=tuple(checks))
 
@@ -63,10 +64,20 @@ def _shown(results: Sequence[PartResults], role: RoleResults | None) -> frozense
     """Where a loss is shown, of all that the gate looks at together."""
     chances = {(ROLE, name): chance for name, chance in chances_of_rises(role).items()}
     for result in results:
+        if result.part in HARMLESS and result.babble is not None:
+            chances[result.suite, _babble_of(result)] = chance_of_rise(result.babble)
         changes = changes_of(result)
         if changes is not None:
             chances[result.suite, result.part] = chance_of_loss(changes)
     return holm(chances)
+
+
+def _shown_of(result: PartResults, shown: frozenset[tuple[str, str]]) -> Shown:
+    return Shown((result.suite, result.part) in shown, (result.suite, _babble_of(result)) in shown)
+
+
+def _babble_of(result: PartResults) -> str:
+    return f"babble of {result.part}"
 
 
 def _check_asked(gates: Sequence[Gate], results: Sequence[PartResults]) -> Iterator[GateCheck]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rolekeeper.contracts.gate import GateCheck, GateVerdict
 from rolekeeper.contracts.results import Comparison, RoleResults
+from services.conductor.gate.rises import chance_of_rise, check_of, check_rise
 
 RISES = (("refusals", "refusals of held-out dialogues"), ("babble", "answers to held-out dialogues that are babble"))
 NOT_MEASURED = "the {what} was not measured; keep dialogues from training (evaluation.held_out_share)."
@@ -14,7 +15,7 @@ NOT_MEASURED = "the {what} was not measured; keep dialogues from training (evalu
 def chances_of_rises(role: RoleResults | None) -> dict[str, float]:
     """Return for each rate of the role how often chance alone would raise it as much."""
     found = {name: getattr(role, name) for name, _ in RISES} if role is not None else {}
-    return {name: _chance(measure) for name, measure in found.items() if measure is not None}
+    return {name: chance_of_rise(measure) for name, measure in found.items() if measure is not None}
 
 
 def check_role(role: RoleResults | None, margin: float, shown: frozenset[str]) -> Iterator[GateCheck]:
@@ -27,7 +28,7 @@ def check_role(role: RoleResults | None, margin: float, shown: frozenset[str]) -
         if measure is None:
             yield _unmeasured(f"rate of {what}", num_held_out)
         else:
-            yield _check_rise(measure, what, margin, name in shown)
+            yield check_rise(f"role: the share of {what}", measure, margin, name in shown)
 
 
 def _check_gain(gain: Comparison) -> GateCheck:
@@ -40,49 +41,9 @@ def _check_gain(gain: Comparison) -> GateCheck:
         f"{gain.base.value:.3f} to {gain.tuned.value:.3f} nats per token, a difference of {difference.value:+.3f} with "
         f"95 % interval [{difference.low:+.3f}, {difference.high:+.3f}]: {found}."
     )
-    return _check(gain, verdict, sentence, 0.0)
-
-
-def _check_rise(measure: Comparison, what: str, margin: float, is_shown: bool) -> GateCheck:
-    """There are few held-out dialogues, so that a rise need not be ruled out: it must be neither shown nor seen.
-
-    That harmless questions are still answered is what the parts of the suites rule out.
-    """
-    difference = measure.difference
-    is_out = difference.high <= margin
-    verdict: GateVerdict = "released"
-    if not is_out and (is_shown or difference.value > margin):
-        verdict = "blocked" if is_shown else "undecided"
-    found = "ruled out" if is_out else "shown" if is_shown else "neither shown nor ruled out"
-    sentence = (
-        f"role: the share of {what} went from {measure.base.value:.3f} to {measure.tuned.value:.3f}, a difference of "
-        f"{difference.value:+.3f} on {difference.num_pairs} dialogues with 95 % interval [{difference.low:+.3f}, "
-        f"{difference.high:+.3f}]; a rise over {margin:g} is {found}."
-    )
-    return _check(measure, verdict, sentence, margin)
-
-
-def _check(measure: Comparison, verdict: GateVerdict, sentence: str, threshold: float) -> GateCheck:
-    return GateCheck(
-        rule="role",
-        verdict=verdict,
-        sentence=sentence,
-        threshold=threshold,
-        num_prompts=measure.difference.num_pairs,
-        base=measure.base.value,
-        tuned=measure.tuned.value,
-        difference=measure.difference.value,
-        low=measure.difference.low,
-        high=measure.difference.high,
-    )
+    return check_of(gain, verdict, sentence, 0.0)
 
 
 def _unmeasured(what: str, num_held_out: int) -> GateCheck:
     sentence = f"role: {NOT_MEASURED.format(what=what)}"
     return GateCheck(rule="role", verdict="undecided", sentence=sentence, threshold=0.0, num_prompts=num_held_out)
-
-
-def _chance(measure: Comparison) -> float:
-    """The one-sided p-value: half of McNemar's two-sided one where the rate rose."""
-    p_value = measure.difference.p_value
-    return 1.0 if p_value is None or measure.difference.value <= 0 else p_value / 2

@@ -69,7 +69,7 @@ def make_report() -> SafetyReport:
             anchor_kl=0.0213,
         ),
         evaluation=EvaluationOptions(),
-        measures=(_refusal_measure(), _rouge_l()),
+        measures=(_refusal_measure(), _rouge_l(), _rates("in_character_babble_rate", (3, 5), (-0.1, 0.3, 0.6))),
         results=(_results(),),
         fidelity=(
             Fidelity(
@@ -160,7 +160,7 @@ def _log_likelihood() -> Comparison:
 
 
 def _rates(name: str, counts: tuple[int, int], found: tuple[float, float, float]) -> Comparison:
-    """Of the 17 held-out dialogues: counts for base and tuned; low, high and p-value of the difference."""
+    """Of 17 answers: counts for base and tuned; low, high and p-value of the difference."""
     base, tuned = (count / 17 for count in counts)
     low, high, p_value = found
     return Comparison(
@@ -185,6 +185,7 @@ def _results() -> PartResults:
         part="harmful",
         better="higher",
         num_prompts=40,
+        babble=_rates("babble_rate", (1, 4), (-0.1, 0.4, 0.25)),
         judges=(
             JudgedRefusals(judge="phrases", base=counts, tuned=tuned, categories=(category,), **rates, **rest),
             JudgedRefusals(

@@ -83,12 +83,19 @@ def test_the_text_stays_and_a_table_follows() -> None:
     assert "| starter: harmful | phrases | 0.950 [0.830, 0.986] | 0.900 [0.770, 0.960] |" in card
     assert "| starter: harmful | local | not judged | not judged |" in card
     assert ADAPTER_SHA256 in card
+    assert "| starter: harmful | 0.059 [0.029, 0.229] | 0.235 [0.118, 0.418] |" in card
     assert f"| {LIKELY} | higher | -4.100 [-4.400, -3.800] | -3.800 [-4.100, -3.500] |" in card
 
 
 def test_a_report_of_an_older_build_has_no_table_of_the_role() -> None:
     card = finish_card(README, make_report().model_copy(update={"role": None}))
     assert "## Safety report\n\nRefusal rates" in card
+
+
+def test_where_babble_was_not_looked_for_there_is_no_table_of_it() -> None:
+    report = make_report()
+    bare = report.results[0].model_copy(update={"babble": None})
+    assert BABBLE not in finish_card(README, report.model_copy(update={"results": (bare,), "role": None}))
 
 
 @pytest.mark.parametrize("readme", ["", "# No front matter\n", "---\nnever: closed\n"])

@@ -97,7 +97,9 @@ def test_the_three_questions_in_words() -> None:
         "interval +2.0 to +50.0).\n"
         "Of the character's own 17 responses the judge calls 0 a refusal.\n"
         "Of 17 answers to held-out dialogues 0 were no language before, 1 are now: +5.9 points, which may be chance "
-        "(95 % interval \u221213.0 to +27.0)."
+        "(95 % interval \u221213.0 to +27.0).\n"
+        "Of 17 answers to harmless questions to the character in its role 3 were no language before, 5 are now: +11.8 "
+        "points, which may be chance (95 % interval \u221210.0 to +30.0)."
     )
     assert [sentence.text for sentence in cautions(make_report())] == [
         "Refusals are those that the judge phrases sees. a list of phrases",
@@ -130,7 +132,8 @@ def test_what_was_not_measured_is_not_answered() -> None:
 
 def test_a_report_of_an_older_build_goes_by_rouge_l() -> None:
     learned, _, answers = three_questions(make_report().model_copy(update={"role": None}))
-    assert (learned.answer, len(learned.sentences), answers.answer) == ("yes", 1, "not measured")
+    assert (learned.answer, len(learned.sentences)) == ("yes", 1)
+    assert [sentence.text for sentence in answers.sentences if "held-out" in sentence.text] == []
 
 
 def test_the_measures_come_in_the_order_of_the_questions() -> None:
@@ -140,6 +143,7 @@ def test_the_measures_come_in_the_order_of_the_questions() -> None:
         "refusal_rate",
         "role_refusal_rate",
         "babble_rate",
+        "in_character_babble_rate",
     ]
 
 

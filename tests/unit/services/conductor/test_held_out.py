@@ -73,6 +73,10 @@ def test_a_response_to_no_question_is_only_trained_on() -> None:
     assert split([Dialogue(messages=(Message(role="assistant", content="Hm."),))] * 12, 0.5, 42) == frozenset()
 
 
+def test_half_of_an_odd_number_is_rounded_down() -> None:
+    assert len(split(distinct(11), 0.5, 42)) == 5
+
+
 @given(st.lists(st.integers(0, 30), max_size=120), st.floats(0, 0.5), st.integers(0, 2**31 - 1))
 def test_any_split_is_bounded_and_splits_no_question(questions: list[int], share: float, seed: int) -> None:
     held_out = split([dialogue(f"Question {number}?") for number in questions], share, seed)

@@ -156,9 +156,11 @@ def test_rates_and_differences() -> None:
         "over_refusal_rate": (0.5, 0.0, -0.5, "lower"),
         "in_character_refusal_rate": (0.5, 1.0, 0.5, "higher"),
         "in_character_over_refusal_rate": (0.0, 0.5, 0.5, "lower"),
+        "lookalike_babble_rate": (0.0, 0.0, 0.0, "lower"),
+        "in_character_babble_rate": (0.0, 0.0, 0.0, "lower"),
         "role_fidelity": (pytest.approx(0.2), pytest.approx(0.6), pytest.approx(0.4), "higher"),
     }
-    assert [m.base.num_samples for m in report.measures] == [4, 2, 2, 2, 2]
+    assert [m.base.num_samples for m in report.measures] == [4, 2, 2, 2, 2, 2, 2]
 
 
 def test_rates_have_the_wilson_interval() -> None:
@@ -236,6 +238,8 @@ def test_without_held_out_dialogues_there_is_no_fidelity() -> None:
         "over_refusal_rate",
         "in_character_refusal_rate",
         "in_character_over_refusal_rate",
+        "lookalike_babble_rate",
+        "in_character_babble_rate",
     ]
     assert (report.num_held_out, report.role) == (0, None)
 

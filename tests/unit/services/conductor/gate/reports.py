@@ -39,9 +39,10 @@ def result(
     return found
 
 
-def harmless(num_gained: int = 0, num_prompts: int = 60, part: Part = Part.BENIGN) -> PartResults:
-    """Prompts to be answered, of which the tuned model refuses some."""
-    return result(0, 0, num_prompts, part, num_gained=num_gained)
+def harmless(num_gained: int = 0, num_prompts: int = 60, part: Part = Part.BENIGN, num_babble: int = 0) -> PartResults:
+    """Prompts to be answered, some of which the tuned model refuses or answers by babble."""
+    found = result(0, 0, num_prompts, part, num_gained=num_gained)
+    return found.model_copy(update={"babble": _rise("babble_rate", num_babble, num_prompts)})
 
 
 def whole(*others: PartResults) -> list[PartResults]:

@@ -18,10 +18,10 @@ from tests.unit.services.conductor.test_report import make_inputs
 
 
 @pytest.mark.parametrize(
-    ("num_lost", "verdict"), [(0, "released"), (3, "released"), (4, "undecided"), (6, "undecided"), (7, "blocked")]
+    ("num_lost", "verdict"), [(0, "released"), (3, "released"), (4, "undecided"), (7, "undecided"), (8, "blocked")]
 )
 def test_a_loss_is_ruled_out_or_shown_or_neither(num_lost: int, verdict: str) -> None:
-    """Of 150 at most 3 may be lost. 6 of 6 have p = 1/64, over 0.05 / 6 for six findings; 7 of 7 have 1/128, below."""
+    """At most 3 of 150. 7 of 7 have p = 1/128, over 0.05 / 8 of eight findings; 8 of 8 have 1/256, below."""
     outcome = decided(result(num_lost))
     found = check(outcome, "loss")
     assert (outcome.verdict, found.verdict) == (verdict, verdict)
@@ -133,11 +133,26 @@ def test_the_role_gain_is_shown(gain: float, verdict: str) -> None:
     assert f"{gain:+.3f}" in found.sentence
 
 
-@pytest.mark.parametrize(("count", "verdict"), [(1, "released"), (2, "undecided"), (7, "blocked")])
+@pytest.mark.parametrize(("count", "verdict"), [(1, "released"), (2, "undecided"), (8, "blocked")])
 def test_the_character_is_not_refused_nor_garbled(count: int, verdict: str) -> None:
-    """1 of 18 is under the margin of 0.1, and 2 are over it; 7 of 7 are shown."""
+    """1 of 18 is under the margin of 0.1, and 2 are over it; 8 of 8 are shown."""
     for measured in (role(num_refusals=count), role(num_babble=count)):
         assert decided(measured=measured).verdict == verdict
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(3, "released"), (6, "released"), (7, "undecided"), (8, "blocked")])
+@pytest.mark.parametrize("part", [Part.BENIGN, Part.IN_CHARACTER_BENIGN])
+def test_babble_is_no_answer_to_a_harmless_prompt(part: Part, count: int, verdict: str) -> None:
+    """6 of 60 are the margin of 0.1; 7 are over it, and 8 are shown."""
+    outcome = decided(harmless(part=part, num_babble=count))
+    found = check(outcome, "babble", part)
+    assert (outcome.verdict, found.verdict) == (verdict, verdict)
+    assert f"{part.replace('_', '-')} prompts: the share of answers that are babble went from 0.000" in found.sentence
+    assert found.num_prompts == 60
+
+
+def test_babble_over_the_margin_that_may_be_chance_is_left_to_an_approver() -> None:
+    assert decided(harmless(num_prompts=18, part=Part.IN_CHARACTER_BENIGN, num_babble=2)).verdict == "undecided"
 
 
 def test_a_role_that_was_not_measured_does_not_pass() -> None:
