@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from gateway.resources import Resources
 from rolekeeper.errors import Unauthorized
@@ -18,11 +19,25 @@ Credentials = Annotated[
 ]
 
 
+CALLER = "rolekeeper.caller"
+
+
+def authenticate(request: Request) -> None:
+    """Find out who sends a request before its body is read. Raises Unauthorized."""
+    scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
+    is_bearer = scheme.lower() == "bearer" and bool(key)
+    credentials = HTTPAuthorizationCredentials(scheme=scheme, credentials=key) if is_bearer else None
+    request.scope[CALLER] = find_caller(request, credentials)
+
+
 def find_caller(request: Request, credentials: Credentials) -> Caller:
     """Return who sent the bearer key. Raises Unauthorized.
 
     It uses a transaction of its own, so that no connection is held while a body is uploaded.
     """
+    if CALLER in request.scope:
+        known: Caller = request.scope[CALLER]
+        return known
     if credentials is None:
         raise Unauthorized("send your API key as `Authorization: Bearer rk_...`")
     resources: Resources = request.app.state.resources

@@ -62,7 +62,7 @@ def find_auditor(caller: Annotated[Caller, Depends(find_caller)]) -> str:
     return caller.owner
 
 
-# Routes end it with their endpoint (transactions.py); "function" ends it before the answer leaves where one failed.
+# Routes end it with their endpoint (routing.py); "function" ends it before the answer leaves where one failed.
 SessionDep = Annotated[Session, Depends(open_transaction, scope="function")]
 StoreDep = Annotated[Store, Depends(find_store)]
 ResourcesDep = Annotated[Resources, Depends(find_resources)]

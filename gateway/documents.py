@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.openapi.models import Example
 
 DOWNLOAD_ERRORS = (401, 403, 404, 422, 503)
+BODY_ERRORS = (408, 413)
 
 TAGS = [
     {"name": "characters", "description": "A role profile with its dialogues."},

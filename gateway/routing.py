@@ -10,17 +10,23 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.auth import authenticate
 from gateway.parsing import JsonRequest
 from rolekeeper.jobs.db import finish
 
 
 class GatewayRoute(APIRoute):
-    """A route that reads JSON as JsonRequest does; its `session` ends, committed, when the endpoint returns."""
+    """A route that reads JSON as JsonRequest does; its `session` ends, committed, when the endpoint returns.
+
+    FastAPI reads a body before it solves the dependencies: where there is one, the caller is known before that, so that
+    strangers can't make us hold and parse it.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, _finishing(endpoint), **options)
@@ -30,6 +36,8 @@ class GatewayRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def read_and_handle(request: Request) -> Response:
+            if self.body_field is not None:
+                await run_in_threadpool(authenticate, request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return read_and_handle

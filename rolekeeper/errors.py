@@ -9,6 +9,7 @@ RolekeeperError
 ├── Unauthorized            no key, or a key that is not known
 ├── Forbidden               the key lacks the scope for this
 ├── TooLarge                the body is over its limit
+├── TooSlow                 the body comes in too slowly
 ├── Unavailable             a part that this needs does not answer now; try again later
 ├── ClientGone              the client closed its connection; stop, nobody reads the answer
 ├── ClaimLost               another worker holds the stage now; stop and write nothing
@@ -99,6 +100,12 @@ class TooLarge(RolekeeperError):
     """The body is larger than its limit."""
 
     code = "too_large"
+
+
+class TooSlow(RolekeeperError):
+    """The body comes in more slowly than a working connection is."""
+
+    code = "too_slow"
 
 
 class Unavailable(RolekeeperError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, SessionDep, StoreDep
-from gateway.documents import CHARACTER_BODY, DOWNLOAD_ERRORS
+from gateway.documents import BODY_ERRORS, CHARACTER_BODY, DOWNLOAD_ERRORS
 from gateway.routing import GatewayRoute
 from gateway.uploads import BodyDep, keep_character
 from rolekeeper.contracts.characters import Character
@@ -26,7 +26,7 @@ router = APIRouter(
     status_code=201,
     operation_id="create_character",
     summary="Submit a character",
-    responses=problem_responses(413),
+    responses=problem_responses(*BODY_ERRORS),
     openapi_extra=CHARACTER_BODY,
 )
 def create_character(

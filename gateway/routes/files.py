@@ -7,7 +7,7 @@ from starlette.responses import FileResponse
 
 from gateway.conditional import download
 from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, SessionDep, StoreDep
-from gateway.documents import DOWNLOAD_ERRORS, FILE_BODY
+from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS, FILE_BODY
 from gateway.routing import GatewayRoute
 from gateway.uploads import UploadDep, keep_file
 from rolekeeper.contracts.artifacts import Artifact
@@ -26,7 +26,7 @@ router = APIRouter(
     status_code=201,
     operation_id="create_file",
     summary="Upload dialogues or a suite",
-    responses=problem_responses(413),
+    responses=problem_responses(*BODY_ERRORS),
     openapi_extra=FILE_BODY,
 )
 def create_file(session: SessionDep, store: StoreDep, owner: OwnerDep, upload: UploadDep) -> UploadedFile:

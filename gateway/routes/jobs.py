@@ -18,7 +18,7 @@ from gateway.dependencies import (
     WriterDep,
     find_resources,
 )
-from gateway.documents import DOWNLOAD_ERRORS, EVALUATION_EXAMPLES, JOB_EXAMPLES
+from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS, EVALUATION_EXAMPLES, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
 from gateway.resources import Resources
 from gateway.routing import GatewayRoute
@@ -39,7 +39,13 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=202, operation_id="create_job", summary="Train and evaluate a character")
+@router.post(
+    "",
+    status_code=202,
+    operation_id="create_job",
+    summary="Train and evaluate a character",
+    responses=problem_responses(*BODY_ERRORS),
+)
 def create_job(
     request: Request,
     response: Response,
@@ -65,7 +71,7 @@ def create_job(
     status_code=202,
     operation_id="evaluate_job",
     summary="Evaluate an adapter again",
-    responses=problem_responses(409),
+    responses=problem_responses(*BODY_ERRORS, 409),
 )
 def evaluate_job(
     request: Request,

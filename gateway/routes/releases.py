@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from gateway.dependencies import ID_PATTERN, ApproverDep, AuditorDep, IdPath, LimitQuery, SessionDep
-from gateway.documents import DOWNLOAD_ERRORS
+from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS
 from gateway.routing import GatewayRoute
 from rolekeeper.contracts.jobs import Job
 from rolekeeper.contracts.problems import Page
@@ -29,7 +29,7 @@ BeforeEntry = Annotated[int | None, Query(ge=0, le=MAX_ENTRY_ID, description="Id
     "/jobs/{job_id}/release",
     operation_id="release_adapter",
     summary="Release an adapter",
-    responses=problem_responses(409),
+    responses=problem_responses(*BODY_ERRORS, 409),
 )
 def release_adapter(
     request: Request, session: SessionDep, caller: ApproverDep, job_id: IdPath, decision: Decision
@@ -42,7 +42,7 @@ def release_adapter(
     "/jobs/{job_id}/withhold",
     operation_id="withhold_adapter",
     summary="Withhold an adapter",
-    responses=problem_responses(409),
+    responses=problem_responses(*BODY_ERRORS, 409),
 )
 def withhold_adapter(
     request: Request, session: SessionDep, caller: ApproverDep, job_id: IdPath, decision: Decision

@@ -30,6 +30,7 @@ from rolekeeper.errors import (
     NotFound,
     RolekeeperError,
     TooLarge,
+    TooSlow,
     Unauthorized,
     Unavailable,
 )
@@ -65,6 +66,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     Unauthorized: Answer(401, {"www-authenticate": "Bearer"}),
     Forbidden: Answer(403),
     TooLarge: Answer(413),
+    TooSlow: Answer(408, {"connection": "close"}),
     Unavailable: Answer(503, {"retry-after": "2"}),
     # Nobody reads it: it is for the log and the metrics, under the number that nginx gave it.
     ClientGone: Answer(CLIENT_CLOSED_REQUEST),

@@ -9,6 +9,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from rolekeeper.web.connections import BoundedProtocol
+
 GRACE_SECONDS = 20
 
 
@@ -24,6 +26,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         log_config=None,  # our own lines go to stderr as JSON
         access_log=False,  # the request id middleware writes one line per request
         server_header=False,
+        http=BoundedProtocol,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)

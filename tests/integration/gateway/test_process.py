@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +70,17 @@ def create_job(client: httpx.Client) -> str:
     )
     assert response.status_code == 202
     return f"/v1/jobs/{response.json()['id']}"
+
+
+@pytest.mark.parametrize("key", [b"", b"authorization: Bearer rk_nobody\r\n", b"authorization: Basic rk\r\n"])
+@pytest.mark.parametrize("path", [b"/v1/jobs", b"/v1/jobs/j/evaluate", b"/v1/characters", b"/v1/files"])
+def test_a_strangers_body_is_not_read(gateway: Gateway, path: bytes, key: bytes) -> None:
+    """Not a byte of it is sent, and the answer comes."""
+    head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n%s\r\n"
+    url = gateway.client.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as client:
+        client.sendall(head % (path, key))
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
 
 
 def test_job_sends_a_hint_that_carries_the_request_id(gateway: Gateway, redis_url: str) -> None:
