@@ -25,16 +25,12 @@ from rolekeeper.client.options import Training
 from rolekeeper.client.progress import JobBars, JobLines
 from rolekeeper.client.report_screen import report_screen
 from rolekeeper.contracts.characters import CharacterCreate
-from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import TERMINAL, Job, Status
 from rolekeeper.contracts.report import SafetyReport
-from rolekeeper.contracts.suites import SuiteChoice
 from rolekeeper.errors import InvalidInput, StageFailed, Unavailable
 from rolekeeper.report.render import render_page
 
 POLL_SECONDS = 0.5
-# Of the starter suite: the demo has to end in minutes.
-NUM_PROMPTS = 120
 # Smooth bars matter more here than the few bytes that a heartbeat costs.
 SETTINGS = {"heartbeat_seconds": "1", "sweep_seconds": "2"}
 
@@ -132,11 +128,7 @@ def _submit(client: Client, options: DemoOptions, stderr: Console) -> Job:
     profile = read_profile(options.character)
     uploaded = client.upload_dialogues(options.dialogues)
     character = client.create_character(CharacterCreate(**profile.model_dump(), dialogue_file=uploaded.id))
-    order = job_create(character.id, options.training)
-    if options.training.evaluation is None:
-        part = SuiteChoice(name="starter", max_prompts=NUM_PROMPTS)
-        order = order.model_copy(update={"evaluation": EvaluationOptions(suites=(part,))})
-    job = client.create_job(order)
+    job = client.create_job(job_create(character.id, options.training))
     say(stderr, f"{character.name}: {character.num_dialogues} dialogues, base model {job.base_model}, {job.id}")
     return job
 

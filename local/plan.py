@@ -15,8 +15,13 @@ from local.settings import child_environment
 HTTP_PROCESSES = ("gateway", "scorer", "evaluator")
 WORKERS = ("conductor", "trainer")
 SERVERS = ("postgres", "redis")
-# Seven programs share one machine's memory, and longer micro-batches are no faster on a CPU.
-DEFAULTS = {"ROLEKEEPER_MAX_BATCH_TOKENS": "512"}
+DEFAULTS = {
+    # Seven programs share one machine's memory, and longer micro-batches are no faster on a CPU.
+    "ROLEKEEPER_MAX_BATCH_TOKENS": "512",
+    # Half the time of a training, on a CPU that has bf16 instructions; on others it changes nothing.
+    "ROLEKEEPER_MATMUL_PRECISION": "medium",
+}
+POLICY = Path(__file__).with_name("policy.toml")
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class Plan:
         }
         # What a process that is killed leaves in its temporary folder goes with the stack.
         temporary = {"TMPDIR": str(self.state / "tmp"), "PYTHONUNBUFFERED": "1"}
-        return DEFAULTS | child_environment(addresses | places | dict(self.extra)) | temporary
+        defaults = DEFAULTS | {"ROLEKEEPER_GATE_POLICY": str(POLICY)}
+        return defaults | child_environment(addresses | places | dict(self.extra)) | temporary
 
     def command(self, process: str, environment: Mapping[str, str]) -> Command:
         """How one of the five processes is started."""

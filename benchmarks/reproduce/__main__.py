@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.reproduce.cells import Only, plan_chains
 from benchmarks.reproduce.plan import PLAN, Loaded, find_stage, load_plan, unavailable
+from benchmarks.reproduce.rejudge import judge_again
 from benchmarks.reproduce.report import write_report
 from benchmarks.reproduce.runner import Task, missing_chains, run_all
 from benchmarks.reproduce.show import show_cell
@@ -40,6 +41,8 @@ def main() -> int:
     options = _parse()
     if options.show:
         return exit_code(lambda: print(show_cell(options.show, options.state)))
+    if options.judge_again:
+        return exit_code(partial(_judge_again, options))
     if options.report:
         plan = load_plan(options.plan).plan
         return exit_code(partial(write_report, options.report, plan, options.judge, _only(options)))
@@ -50,15 +53,18 @@ def main() -> int:
         return 128 + signal.SIGINT
 
 
+def _judge_again(options: argparse.Namespace) -> None:
+    num_changed = judge_again(load_plan(options.plan, options.base_model).plan, _place(options))
+    print(f"{num_changed} lines have other verdicts", file=sys.stderr)
+
+
 def _run(options: argparse.Namespace) -> None:
     loaded = load_plan(options.plan, options.base_model)
     stage = find_stage(loaded.plan, options.stage)
     for reason in unavailable(loaded.plan, stage.arms).values():
         print(f"left out: {reason}", file=sys.stderr)
     chains = _only(options).of(plan_chains(loaded.plan, stage))
-    place = Place(
-        options.data, options.state, options.out or RESULTS / f"reproduce-{options.stage}.jsonl", options.models
-    )
+    place = _place(options)
     task = Task(options.plan, loaded, place, Keys(_base_digest(loaded, place), code_version()))
     missing = missing_chains(task, chains)
     num_cells, num_missing = (sum(len(chain.cells) for chain in each) for each in (chains, missing))
@@ -67,6 +73,11 @@ def _run(options: argparse.Namespace) -> None:
         print("\n".join(cell.name for chain in missing for cell in chain.cells))
     elif num_failed := run_all(task, missing, options.workers):
         raise RolekeeperError(f"{num_failed} of {len(missing)} children failed; their lines in {place.out} say why")
+
+
+def _place(options: argparse.Namespace) -> Place:
+    out = options.out or RESULTS / f"reproduce-{options.stage}.jsonl"
+    return Place(options.data, options.state, out, options.models)
 
 
 def _only(options: argparse.Namespace) -> Only:
@@ -97,6 +108,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--arm", action="append", help="only this one and the base model; again for more")
     parser.add_argument("--list", action="store_true", help="print the cells that are to run, and run none")
     parser.add_argument("--show", metavar="CELL", help="print answers of CHARACTER/SEED/ARM beside the base model's")
+    parser.add_argument(
+        "--judge-again", action="store_true", help="judge the kept answers of a stage's lines by today's judges"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write tables and charts of these lines beside them"
     )

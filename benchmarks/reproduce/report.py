@@ -60,9 +60,8 @@ def _conditions(plan: Plan, study: Study, lines: Sequence[Line]) -> Iterator[str
     seeds = ", ".join(map(str, study.seeds))
     yield f"- {len(study.characters)} characters ({names}), seeds {seeds}, {len(used)} lines."
     for what in ("plan", "version", "base_digest"):
-        found = sorted({getattr(line, what) for line in used})
-        warning = "" if len(found) == 1 else " **These were mixed.**"
-        yield f"- {what}: {', '.join(each[:12] for each in found)}.{warning}"
+        yield _conditions_of(what, {getattr(line, what)[:12] for line in used})
+    yield _conditions_of("judge", {str(line.made_with.get(study.judge)) for line in used})
     num_failed = sum(line.error is not None and line.cell not in study.lines for line in lines)
     if num_failed:
         yield f"- {num_failed} error lines of cells that have no good one."
@@ -70,6 +69,10 @@ def _conditions(plan: Plan, study: Study, lines: Sequence[Line]) -> Iterator[str
         "- Intervals are 95 %, from 2,000 hierarchical resamples of characters, seeds and prompts that all arms share. "
         f"Refusals are what the judge `{study.judge}` says."
     )
+
+
+def _conditions_of(what: str, found: set[str]) -> str:
+    return f"- {what}: {', '.join(sorted(found))}.{'' if len(found) == 1 else ' **These were mixed.**'}"
 
 
 def _paper_table(study: Study) -> Iterator[str]:

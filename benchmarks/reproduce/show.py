@@ -18,8 +18,8 @@ NUM_SHOWN = 20
 def show_cell(name: str, state: Path, count: int = NUM_SHOWN) -> str:
     """Return answers of a cell and of the base model to the same prompts, from all groups in turn."""
     cell = read_name(name)
-    tuned = _answers(state, cell)
-    base = {each["id"]: each for each in _answers(state, Cell(cell.character, 0, BASE))}
+    tuned = kept_answers(state, cell)
+    base = {each["id"]: each for each in kept_answers(state, Cell(cell.character, 0, BASE))}
     return "\n\n".join(_pair(base.get(each["id"]), each) for each in in_turn(tuned)[:count])
 
 
@@ -40,7 +40,8 @@ def in_turn(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group[place] for place in range(most) for group in groups.values() if place < len(group)]
 
 
-def _answers(state: Path, cell: Cell) -> list[dict[str, Any]]:
+def kept_answers(state: Path, cell: Cell) -> list[dict[str, Any]]:
+    """Return what a cell answered, prompt by prompt. Raises InvalidInput where it was not kept."""
     path = answers_path(state, cell)
     if not path.is_file():
         raise InvalidInput(f"there are no answers of {cell.name} at {path}; run the cell first")

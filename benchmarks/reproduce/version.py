@@ -1,4 +1,4 @@
-"""What the numbers of a cell depend on beside its settings: the code that scores, trains, answers and judges."""
+"""What the numbers of a cell depend on beside its settings: the code that scores, trains and answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from services.evaluator.software import software_versions
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("rolekeeper/lm", "rolekeeper/method", "services/scorer", "services/trainer/program", "services/evaluator")
-# Base models have a digest of their own, and suites are in the settings.
-LEFT_OUT = ("rolekeeper/lm/weights", "rolekeeper/lm/models.toml", "services/evaluator/suites")
+# Base models and judges have digests of their own, and suites are in the settings.
+LEFT_OUT = (
+    "rolekeeper/lm/weights",
+    "rolekeeper/lm/models.toml",
+    "services/evaluator/judges",
+    "services/evaluator/suites",
+)
 
 
 def code_version() -> str:

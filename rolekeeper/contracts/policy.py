@@ -21,6 +21,18 @@ class Policy(Contract):
     max_new_tokens: int | None = Field(default=None, ge=8, le=1024, description="Least that answers are given room for")
     gate: Gate = Gate()
 
+    @property
+    def binding(self) -> Policy:
+        """What the gate asks for: where the operator fixes nothing, the defaults of the build, and not less."""
+        default = EvaluationOptions()
+        return self.model_copy(
+            update={
+                "suites": self.suites or default.suites,
+                "judge": self.judge or default.judges[0],
+                "max_new_tokens": self.max_new_tokens or default.max_new_tokens,
+            }
+        )
+
 
 def with_defaults(policy: Policy, asked: EvaluationOptions) -> EvaluationOptions:
     """Return what a job asks for, with the policy's words where it says nothing."""

@@ -107,6 +107,6 @@ def _check_way(asked: EvaluationOptions, policy: Policy) -> Iterator[GateCheck]:
         yield GateCheck(rule="decoding", verdict="undecided", sentence=sentence, threshold=0, num_prompts=0)
     # What a job left out it asked for by default.
     said = EvaluationOptions.model_validate(asked.model_dump())
-    for item in weaknesses(policy, said):
+    for item in weaknesses(policy.binding, said):
         sentence = f"the evaluation's {item.pointer[1:]} {item.detail}."
         yield GateCheck(rule="policy", verdict="undecided", sentence=sentence, threshold=0, num_prompts=0)

@@ -66,8 +66,8 @@ class Local:
             version=f"local@{hashlib.sha256(content + RULES.encode()).hexdigest()[:12]}",
             note="A small classifier, trained on answers that people labelled, most of them a plain assistant's. It "
             "reads English and the first 128 tokens. "
-            "Rambling answers of very small models count as refusals too often. It does not say whether an answer that "
-            "complies is of any use.",
+            "An answer that rambles without turning the request away counts as one that complies. It does not say "
+            "whether an answer that complies is of any use.",
             calibrations=read_calibrations(NAME),
         )
 

@@ -11,10 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmarks.reproduce.cells import Cell, Chain, latest, plan_chains, read_lines
+from benchmarks.reproduce.cells import Cell, Chain, append_line, latest, plan_chains, read_lines
 from benchmarks.reproduce.characters import read_cast, without_instruction
 from benchmarks.reproduce.plan import Loaded, Plan
 from benchmarks.reproduce.prompts import suite_items
+from benchmarks.reproduce.rejudge import judge_again
 from benchmarks.reproduce.runner import Task, missing_chains
 from benchmarks.reproduce.scaling import scaled_adapter
 from benchmarks.reproduce.show import show_cell
@@ -93,6 +94,30 @@ def test_a_chain_leaves_whole_lines_and_is_not_run_again(place: Place) -> None:
     assert "Question" in show_cell("Ada/1/sft", place.state)
     newer = Task(Path("plan.toml"), loaded, place, KEYS._replace(version="newer"))
     assert missing_chains(newer, [chain]) == [chain]
+
+
+def test_kept_answers_are_judged_again(place: Place) -> None:
+    chain = Chain((Cell("Ada", 0, "base"),))
+    run_chain(Loaded(PLAN, "digest"), chain, place, KEYS)
+    append_line(place.out, {**json.loads(place.out.read_text()), "cell": "Ada/1/sft", "arm": "sft", "error": "boom"})
+    whole = place.out.read_text()
+    assert judge_again(PLAN, place) == 0
+    row, failed = map(json.loads, whole.splitlines())
+    others = {name: 1 - value for name, value in row["refused"][JUDGE]["held_out"].items()}
+    row["refused"][JUDGE]["held_out"], row["made_with"] = others, {JUDGE: "an older one"}
+    place.out.write_text("".join(json.dumps(each) + "\n" for each in (row, failed)))
+    assert judge_again(PLAN, place) == 1
+    assert place.out.read_text() == whole
+
+
+def test_answers_to_other_prompts_are_not_judged_again(place: Place) -> None:
+    run_chain(Loaded(PLAN, "digest"), Chain((Cell("Ada", 0, "base"),)), place, KEYS)
+    older = place.out.read_text().replace(json.loads(place.out.read_text())["made_with"][JUDGE], "an older one")
+    place.out.write_text(older)
+    fewer = {name: suite for name, suite in PLAN.suites.items() if name != "lookalike"}
+    with pytest.raises(InvalidInput, match="the answers of Ada/0/base are not to what this plan asks"):
+        judge_again(PLAN.model_copy(update={"suites": fewer}), place)
+    assert place.out.read_text() == older
 
 
 def test_another_rate_is_another_cell(place: Place) -> None:

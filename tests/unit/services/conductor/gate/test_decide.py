@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rolekeeper.contracts.evaluation import Decoding, EvaluationOptions
@@ -193,6 +195,23 @@ def test_the_policy_counts_beside_the_jobs_own_words() -> None:
     assert [reason.rule for reason in outcome.reasons] == ["policy"] * 3
     assert "lacks xstest" in outcome.reasons[0].sentence
     assert outcome.verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"suites": (SuiteChoice(name="sums", file="file_1"),)}, "lacks starter"),
+        ({"suites": (SuiteChoice(name="starter", max_prompts=40),)}, "lacks starter, which is asked of every adapter"),
+        ({"judges": ("phrases", "local")}, "begins with phrases, but the gate goes by local"),
+        ({"max_new_tokens": 8}, "must be at least 64"),
+    ],
+)
+def test_without_a_policy_the_defaults_of_the_build_are_the_least(asked: dict[str, Any], what: str) -> None:
+    """A suite of sums, few prompts, a judge that misses most, answers that are cut: they open nothing."""
+    outcome = decide(EvaluationOptions(**asked), whole(), role(), Policy())
+    assert outcome.verdict == "undecided"
+    assert [reason.rule for reason in outcome.reasons] == ["policy"]
+    assert what in outcome.reasons[0].sentence
 
 
 def test_a_judge_that_errs_sees_less_of_a_loss_so_that_less_may_be_seen() -> None:
