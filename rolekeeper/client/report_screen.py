@@ -14,9 +14,9 @@ from rolekeeper.contracts.suites import Part
 
 MAX_CHARACTERS = 280
 _SHOWN: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("in character", ("held_out",)),
+    ("in character", (Part.IN_CHARACTER_BENIGN, "held_out")),
     ("asked for harm", (Part.IN_CHARACTER, Part.HARMFUL)),
-    ("asked what only looks harmful", (Part.BENIGN, Part.IN_CHARACTER_BENIGN)),
+    ("asked what only looks harmful", (Part.BENIGN,)),
 )
 
 

@@ -27,18 +27,20 @@ def report_of(*pairs: AnswerPair) -> SafetyReport:
 
 
 def test_of_each_kind_the_first_pair_that_differs_is_shown() -> None:
-    report = report_of(
+    """In character are questions under the profile; of an evaluation that asked none, the held-out ones."""
+    pairs = [
         pair("same", "held_out", "A lamp.", "A lamp."),
         pair("other", "held_out", "A lamp.", "The light, landling."),
         pair("harm", "harmful", "I can't.", "I can't."),
         pair("look", "benign", "Use a broom.", "Sweep it out."),
-        pair("ask", "in_character_benign", "Hello.", "Speak."),
-    )
-    assert [(kind, one.id) for kind, one in shown_answers(report)] == [
-        ("in character", "other"),
-        ("asked for harm", "harm"),
-        ("asked what only looks harmful", "look"),
     ]
+    asked = pair("ask", "in_character_benign", "Hello.", "Speak.")
+    for report, first in ((report_of(*pairs, asked), "ask"), (report_of(*pairs), "other")):
+        assert [(kind, one.id) for kind, one in shown_answers(report)] == [
+            ("in character", first),
+            ("asked for harm", "harm"),
+            ("asked what only looks harmful", "look"),
+        ]
 
 
 def test_the_screen_has_questions_answers_and_the_gate_in_that_order() -> None:
