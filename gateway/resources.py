@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.hinting import HintSender
 from gateway.settings import Settings
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.policy import Policy
@@ -24,7 +25,7 @@ class Resources:
     settings: Settings
     database: Database
     store: Store
-    hints: Hints
+    hints: HintSender
     catalog: Mapping[str, ModelEntry]
     policy: Policy
 
@@ -40,7 +41,7 @@ def open_resources(settings: Settings) -> Resources:
         settings=settings,
         database=Database(settings.database_url, settings.database_pool_size, MAX_WAIT_SECONDS),
         store=Store(settings.store_dir),
-        hints=Hints(settings.redis_url),
+        hints=HintSender(Hints(settings.redis_url)),
         catalog=load_catalog(settings.models),
         policy=load_policy(settings.gate_policy).policy,
     )

@@ -29,8 +29,11 @@ MAY_COMMIT = ("rolekeeper/jobs/db.py", "migrations", "tests")
 MAY_READ_ENVIRONMENT = ("local", "tests", "tools", "benchmarks")
 MAY_PRINT = ("gateway/keys.py", "services/evaluator/calibrate.py", "local", "tools", "benchmarks")
 MAY_NAME_STATUSES = ("rolekeeper/web", "gateway", "migrations", "benchmarks", "tools", "tests")
-# The edges: a request, a readiness check, a stage, a training run. Whatever happens there must reach a person.
+# The edges: a request, a readiness check, a stage, a training run, a thread that must live. Whatever happens there must
+# reach a person.
 MAY_CATCH_ALL = (
+    "gateway/hinting.py",
+    "services/conductor/sweeper.py",
     "rolekeeper/web/errors.py",
     "rolekeeper/web/health.py",
     "rolekeeper/jobs/holding.py",

@@ -82,14 +82,14 @@ class Hints:
             return False
         return True
 
-    def idle_stages(self) -> tuple[StageName, ...]:
-        """Stages whose queue holds no message, so that a stage still waiting for a worker needs another hint."""
+    def num_messages(self) -> dict[tuple[StageName, ...], int]:
+        """How many messages each queue holds, by the stages that it is for. Empty while Redis does not answer."""
         try:
-            lengths = {queue: self._redis.llen(f"rolekeeper:{queue}") for queue in set(QUEUES.values())}
+            lengths = {queue: self._redis.llen(f"rolekeeper:{queue}") for queue in sorted(set(QUEUES.values()))}
         except redis.RedisError as error:
             structlog.get_logger().warning("Redis does not answer", reason=str(error))
-            return ()
-        return tuple(stage for stage, queue in QUEUES.items() if lengths[queue] == 0)
+            return {}
+        return {tuple(stage for stage in QUEUES if QUEUES[stage] == queue): lengths[queue] for queue in lengths}
 
     def close(self) -> None:
         """Close the connections."""

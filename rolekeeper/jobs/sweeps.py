@@ -64,28 +64,35 @@ def end_overdue(session: Session, job_id: str) -> None:
             fail_row(session, job, stage, deadline_error(job.deadline_at))
 
 
-def due_hints(session: Session, stages: tuple[StageName, ...], resend_seconds: float) -> list[DueHint]:
+def due_hints(
+    session: Session, stages: tuple[StageName, ...], num_messages: int, resend_seconds: float
+) -> list[DueHint]:
     """Queued stages to hint at, of these names, but of no paused job; they are marked as hinted.
 
-    `resend_seconds` is how long a stage waits after its last hint before it gets another.
+    The queue of these stages holds `num_messages`. Where more stages wait, hints were lost, as many as are missing: the
+    stages that were hinted at longest ago get another, if that was `resend_seconds` ago. Under a backlog no hint but
+    the missing ones is sent.
     """
     now = func.clock_timestamp()
-    waiting = (
+    is_waiting = (
+        StageRow.status == Status.QUEUED,
+        StageRow.not_before <= now,
+        StageRow.name.in_(stages),
+        select(JobRow.pause_requested_at).where(JobRow.id == StageRow.job_id).scalar_subquery().is_(None),
+    )
+    num_waiting = session.scalar(select(func.count()).select_from(StageRow).where(*is_waiting)) or 0
+    hinted_at = func.coalesce(StageRow.hinted_at, StageRow.not_before - timedelta(days=1))
+    due = (
         select(StageRow.job_id, StageRow.name)
-        .where(StageRow.status == Status.QUEUED, StageRow.not_before <= now, StageRow.name.in_(stages))
-        .where(
-            select(JobRow.pause_requested_at).where(JobRow.id == StageRow.job_id).scalar_subquery().is_(None),
-            func.coalesce(StageRow.hinted_at, StageRow.not_before - timedelta(days=1))
-            < now - timedelta(seconds=resend_seconds),
-        )
-        .order_by(StageRow.not_before)
-        .limit(BATCH)
+        .where(*is_waiting, hinted_at < now - timedelta(seconds=resend_seconds))
+        .order_by(hinted_at)
+        .limit(min(BATCH, max(0, num_waiting - num_messages)))
         .with_for_update(skip_locked=True)
-        .cte("waiting")
+        .cte("due")
     )
     query = (
         update(StageRow)
-        .where(StageRow.job_id == waiting.c.job_id, StageRow.name == waiting.c.name, JobRow.id == StageRow.job_id)
+        .where(StageRow.job_id == due.c.job_id, StageRow.name == due.c.name, JobRow.id == StageRow.job_id)
         .values(hinted_at=now)
         .returning(StageRow.name, StageRow.job_id, JobRow.request_id)
     )

@@ -25,12 +25,14 @@ class Sweeper(threading.Thread):
         self._stop_sweeping = stop
 
     def run(self) -> None:
-        """Sweep, wait, sweep again; Postgres or Redis being away only delays it."""
+        """Sweep, wait, sweep again. Whatever goes wrong only delays it: without sweeps nothing heals any more."""
         while not self._stop_sweeping.wait(self._seconds):
             try:
                 self.sweep()
             except SQLAlchemyError as error:
                 structlog.get_logger().warning("sweep failed", reason=str(error).splitlines()[0])
+            except Exception as error:
+                structlog.get_logger().exception("sweep failed", reason=repr(error))
 
     def sweep(self) -> None:
         """One round: leases first, then deadlines, then hints."""
@@ -46,7 +48,8 @@ class Sweeper(threading.Thread):
             with self._database.transaction() as session:
                 sweeps.end_overdue(session, job_id)
             structlog.get_logger().warning("deadline is over", job_id=job_id)
-        with self._database.transaction() as session:
-            due = sweeps.due_hints(session, self._hints.idle_stages(), RESEND_SWEEPS * self._seconds)
-        for hint in due:
-            self._hints.send(hint.stage, hint.job_id, hint.request_id)
+        for stages, num_messages in self._hints.num_messages().items():
+            with self._database.transaction() as session:
+                due = sweeps.due_hints(session, stages, num_messages, RESEND_SWEEPS * self._seconds)
+            for hint in due:
+                self._hints.send(hint.stage, hint.job_id, hint.request_id)

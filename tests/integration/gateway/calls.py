@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import redis
 from fastapi.testclient import TestClient
 
 from rolekeeper.contracts.problems import Problem
@@ -17,6 +19,19 @@ ASSISTANT = {"role": "assistant", "content": "I do, every night."}
 SYSTEM = {"role": "system", "content": "You are somebody else."}
 DIALOGUE: dict[str, Any] = {"messages": [USER, ASSISTANT]}
 LINE = json.dumps(DIALOGUE).encode()
+
+
+def hint_of(queue: redis.Redis, path: str) -> dict[str, Any]:
+    """The message that tells the conductor of a job, once it is there: hints are sent behind the answers."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        messages = [json.loads(message) for message in queue.lrange("rolekeeper:conductor", 0, -1)]
+        for message in messages:
+            if path.rpartition("/")[2] in message["headers"]["argsrepr"]:
+                found: dict[str, Any] = message
+                return found
+        time.sleep(0.02)
+    raise AssertionError(f"there is no hint of {path}")
 
 
 def kept(folder: Path) -> list[Path]:

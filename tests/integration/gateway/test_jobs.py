@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.jobs.claims import claim, read_work
-from tests.integration.gateway.calls import LINE, create_character, create_job, problem_of, upload
+from tests.integration.gateway.calls import LINE, create_character, create_job, hint_of, problem_of, upload
 
 
 def test_created(client: TestClient) -> None:
@@ -96,6 +96,7 @@ def test_etag(client: TestClient) -> None:
 def test_pause_and_resume(client: TestClient, redis_url: str) -> None:
     path = f"/v1/jobs/{create_job(client)}"
     hints = redis.Redis.from_url(redis_url)
+    hint_of(hints, path)
     hints.flushall()
     paused = client.post(f"{path}/pause")
     assert (paused.status_code, paused.json()["status"], paused.json()["pause_requested"]) == (202, "paused", True)
@@ -103,7 +104,7 @@ def test_pause_and_resume(client: TestClient, redis_url: str) -> None:
     assert hints.llen("rolekeeper:conductor") == 0
     resumed = client.post(f"{path}/resume")
     assert (resumed.status_code, resumed.json()["status"], resumed.json()["pause_requested"]) == (202, "queued", False)
-    assert hints.llen("rolekeeper:conductor") == 1
+    assert hint_of(hints, path)
     hints.close()
     client.post(f"{path}/cancel")
     for wish in ("pause", "resume"):

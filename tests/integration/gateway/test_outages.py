@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from fastapi.testclient import TestClient
 
 from gateway.app import create_app
 from gateway.settings import Settings
+from local.ports import free_ports
+from local.redis_server import RedisServer
 from tests.integration.gateway.calls import CLOSED_REDIS, create_job, problem_of
 
 
@@ -33,3 +37,23 @@ def test_a_job_is_taken_in_while_redis_is_away(client: TestClient, database_url:
         path = f"/v1/jobs/{create_job(cut_off)}"
         assert time.perf_counter() - started < 3
     assert client.get(path).json()["status"] == "queued"
+
+
+def test_a_redis_that_hangs_makes_nobody_wait(
+    client: TestClient, database_url: str, store_dir: Path, tmp_path: Path
+) -> None:
+    """It takes connections and never answers, as a stopped process does."""
+    server = RedisServer(tmp_path / "server", free_ports(1)[0], tmp_path / "redis.log")
+    server.start()
+    settings = Settings(database_url=database_url, redis_url=server.url, store_dir=store_dir)
+    try:
+        with TestClient(create_app(settings), headers=dict(client.headers)) as hung:
+            create_job(hung)
+            os.kill(server.process.pid, signal.SIGSTOP)
+            started = time.perf_counter()
+            paths = [f"/v1/jobs/{create_job(hung)}" for _ in range(5)]
+            assert time.perf_counter() - started < 5
+            os.kill(server.process.pid, signal.SIGCONT)
+        assert {client.get(path).json()["status"] for path in paths} == {"queued"}
+    finally:
+        server.stop()

@@ -130,9 +130,21 @@ def test_a_stage_that_finishes_while_it_is_cancelled_ends_the_job(database: Data
 def test_a_lost_hint_is_due_again(database: Database) -> None:
     job_id = queue_job(database)
     with database.transaction() as session:
-        assert sweeps.due_hints(session, PIPELINE, resend_seconds=60) == []
-        assert [hint.job_id for hint in sweeps.due_hints(session, PIPELINE, resend_seconds=0)] == [job_id]
-        assert sweeps.due_hints(session, (StageName.TRAIN,), resend_seconds=0) == []
+        assert sweeps.due_hints(session, PIPELINE, 0, resend_seconds=60) == []
+        assert [hint.job_id for hint in sweeps.due_hints(session, PIPELINE, 0, resend_seconds=0)] == [job_id]
+        assert sweeps.due_hints(session, (StageName.TRAIN,), 0, resend_seconds=0) == []
+
+
+def test_hints_lost_under_a_backlog_are_due_and_no_others(database: Database) -> None:
+    """Five stages wait, and the queue has three messages: the two that were hinted at longest ago are told again."""
+    job_ids = [queue_job(database) for _ in range(5)]
+    with database.transaction() as session:
+        assert sweeps.due_hints(session, PIPELINE, 5, resend_seconds=0) == []
+        assert [hint.job_id for hint in sweeps.due_hints(session, PIPELINE, 3, resend_seconds=0)] == job_ids[:2]
+    with database.transaction() as session:
+        assert [hint.job_id for hint in sweeps.due_hints(session, PIPELINE, 3, resend_seconds=0)] == job_ids[2:4]
+    with database.transaction() as session:
+        assert sweeps.due_hints(session, PIPELINE, 9, resend_seconds=0) == []
 
 
 def _claim_all(url: str, job_ids: list[str], answers: multiprocessing.Queue[list[str]]) -> None:

@@ -44,7 +44,7 @@ def test_a_waiting_job_is_paused_at_once_and_nobody_takes_it(database: Database)
     assert pause(database, job_id) == pause(database, job_id) == Status.PAUSED
     assert take(database, job_id) is None
     with database.transaction() as session:
-        assert sweeps.due_hints(session, PIPELINE, resend_seconds=0) == []
+        assert sweeps.due_hints(session, PIPELINE, 0, resend_seconds=0) == []
     assert resume(database, job_id) == resume(database, job_id) == Status.QUEUED
     assert must_take(database, job_id).attempt == 1
     assert kinds(database, job_id) == [
