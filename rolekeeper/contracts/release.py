@@ -67,6 +67,7 @@ class AuditAction(StrEnum):
     """What the audit log notes."""
 
     KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
     GATE_PASSED = "gate.passed"
     GATE_BLOCKED = "gate.blocked"
     GATE_UNDECIDED = "gate.undecided"
@@ -82,7 +83,7 @@ class AuditEntry(Contract):
     object: Literal["audit_entry"] = "audit_entry"
     created_at: datetime
     owner: str
-    key_id: str | None = Field(description="The key that acted, or was made; none for the gate")
+    key_id: str | None = Field(description="The key that acted, or was made or revoked; none for the gate")
     action: AuditAction
     job: str | None
     adapter_sha256: str | None

@@ -6,12 +6,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.release import AuditAction, Scope
-from rolekeeper.errors import Forbidden, Unauthorized
+from rolekeeper.errors import Forbidden, NotFound, Unauthorized
 from rolekeeper.jobs import audit
 from rolekeeper.jobs.audit import About
 from rolekeeper.jobs.rows import ApiKeyRow
@@ -35,10 +37,31 @@ class Caller(NamedTuple):
             )
 
 
-def create_key(session: Session, owner: str, scopes: Iterable[Scope] = (Scope.WRITE_JOBS,)) -> str:
-    """Make a bearer key `rk_<id>_<secret>` for `owner`. It can't be shown again: only its digest is kept."""
+class KeyInfo(NamedTuple):
+    """What is known of a key, but for its secret, which nobody knows."""
+
+    key_id: str
+    owner: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    status: Literal["valid", "expired", "revoked"]
+
+
+def create_key(
+    session: Session,
+    owner: str,
+    scopes: Iterable[Scope] = (Scope.WRITE_JOBS,),
+    lifetime: timedelta | None = None,
+) -> str:
+    """Make a bearer key `rk_<id>_<secret>` for `owner`. It can't be shown again: only its digest is kept.
+
+    After its `lifetime`, where it has one, it is refused.
+    """
     key_id, secret, named = secrets.token_hex(6), secrets.token_hex(32), sorted(set(scopes))
-    session.add(ApiKeyRow(id=key_id, owner=owner, secret_sha256=hash_secret(secret), scopes=named))
+    row = ApiKeyRow(id=key_id, owner=owner, secret_sha256=hash_secret(secret), scopes=named)
+    row.expires_at = None if lifetime is None else _now(session) + lifetime
+    session.add(row)
     audit.append(session, owner, AuditAction.KEY_CREATED, About(key_id=key_id, note=", ".join(named)))
     return f"{KEY_PREFIX}_{key_id}_{secret}"
 
@@ -47,15 +70,52 @@ def find_caller(session: Session, key: str) -> Caller:
     """Who sent this bearer key.
 
     Raises:
-        Unauthorized: the key is not known.
+        Unauthorized: the key is not known, or has ended.
     """
     prefix, _, rest = key.partition("_")
     key_id, _, secret = rest.partition("_")
-    row = session.get(ApiKeyRow, key_id) if prefix == KEY_PREFIX and key.isascii() and "\0" not in key else None
-    expected = row.secret_sha256 if row else ""
-    if row is None or not hmac.compare_digest(expected, hash_secret(secret)):
+    is_written_so = prefix == KEY_PREFIX and key.isascii() and "\0" not in key
+    query = select(ApiKeyRow, func.clock_timestamp()).where(ApiKeyRow.id == key_id)
+    found = session.execute(query).one_or_none() if is_written_so else None
+    expected = found[0].secret_sha256 if found else ""
+    if found is None or not hmac.compare_digest(expected, hash_secret(secret)):
         raise Unauthorized("this API key is not known: check it, or ask the operator for a new one")
+    row, now = found
+    if (status := _status(row, now)) != "valid":
+        raise Unauthorized(f"this API key is {status}: ask the operator for a new one")
     return Caller(row.id, row.owner, frozenset(Scope(scope) for scope in row.scopes))
+
+
+def list_keys(session: Session, owner: str | None = None) -> list[KeyInfo]:
+    """Return the keys of an owner, or all, the oldest first."""
+    query = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)
+    rows = session.scalars(query if owner is None else query.where(ApiKeyRow.owner == owner)).all()
+    now = _now(session)
+    return [
+        KeyInfo(row.id, row.owner, tuple(row.scopes), row.created_at, row.expires_at, _status(row, now)) for row in rows
+    ]
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """Have a key refused from now on, for good; once more changes nothing. Raises NotFound."""
+    row = session.get(ApiKeyRow, key_id, with_for_update=True)
+    if row is None:
+        raise NotFound(f"there is no key {key_id}; `list` shows those there are")
+    if row.revoked_at is None:
+        row.revoked_at = _now(session)
+        audit.append(session, row.owner, AuditAction.KEY_REVOKED, About(key_id=key_id))
+
+
+def _status(row: ApiKeyRow, now: datetime) -> Literal["valid", "expired", "revoked"]:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "expired" if row.expires_at is not None and row.expires_at <= now else "valid"
+
+
+def _now(session: Session) -> datetime:
+    """The database's clock: those of the processes may differ."""
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now
 
 
 def hash_secret(secret: str) -> str:

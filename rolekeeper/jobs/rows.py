@@ -39,6 +39,8 @@ class ApiKeyRow(Row):
     secret_sha256: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[list[str]] = mapped_column(server_default=text("'[\"jobs:write\"]'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class FileRow(Row):
