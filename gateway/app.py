@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         "Rolekeeper",
         [characters.router, files.router, jobs.router, events.router, results.router, releases.router],
         lifespan=lifespan,
-        checks={"database": resources.database.ping, "store": lambda: _check_store(settings)},
+        checks={"database": resources.database.ping, "store": resources.store.check},
         limits=LIMITS,
         answers=ANSWERS,
     )
@@ -49,9 +49,3 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.resources = resources
     document_models(app, (CharacterCreate,))
     return app
-
-
-def _check_store(settings: Settings) -> None:
-    """Raise unless the store's folder can be listed and made."""
-    settings.store_dir.mkdir(parents=True, exist_ok=True)
-    next(settings.store_dir.iterdir(), None)

@@ -17,7 +17,8 @@ RolekeeperError
 ├── StageYielded            the stage makes room and goes on later; keep what is done and stop
 │   ├── JobPaused           the job's owner paused it
 │   ├── WorkerDraining      the worker shuts down
-│   └── JudgeAway           a judge does not answer
+│   ├── JudgeAway           a judge does not answer
+│   └── StorageFull         the artifact store has no room
 └── StageFailed             the stage can't succeed, and trying again would not help
     └── StageInterrupted    the stage may succeed when it is tried again
 
@@ -27,6 +28,7 @@ The message says what is wrong, where, and what to do. HTTP statuses are given i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rolekeeper.contracts.problems import ErrorItem
 
@@ -133,9 +135,13 @@ class JobCancelled(RolekeeperError):
 
 
 class StageYielded(RolekeeperError):
-    """The stage makes room and goes on later: keep what is done, and stop. It costs no attempt."""
+    """The stage makes room and goes on later: keep what is done, and stop. It costs no attempt.
+
+    It is taken up again after `pause` at the earliest.
+    """
 
     code = "yielded"
+    pause = timedelta(0)
 
 
 class JobPaused(StageYielded):
@@ -154,6 +160,13 @@ class JudgeAway(StageYielded):
     """A judge does not answer. However long that lasts, the stage waits for it in the queue."""
 
     code = "judge_unavailable"
+
+
+class StorageFull(StageYielded):
+    """The artifact store has no room. What is done is kept, and the stage waits until there is some."""
+
+    code = "storage_full"
+    pause = timedelta(seconds=30)
 
 
 class StageFailed(RolekeeperError):

@@ -26,7 +26,7 @@ router = APIRouter(
     status_code=201,
     operation_id="create_character",
     summary="Submit a character",
-    responses=problem_responses(*BODY_ERRORS),
+    responses=problem_responses(*BODY_ERRORS, 507),
     openapi_extra=CHARACTER_BODY,
 )
 def create_character(

@@ -26,7 +26,7 @@ router = APIRouter(
     status_code=201,
     operation_id="create_file",
     summary="Upload dialogues or a suite",
-    responses=problem_responses(*BODY_ERRORS),
+    responses=problem_responses(*BODY_ERRORS, 507),
     openapi_extra=FILE_BODY,
 )
 def create_file(session: SessionDep, store: StoreDep, owner: OwnerDep, upload: UploadDep) -> UploadedFile:

@@ -7,16 +7,20 @@ of the same bytes do no harm. The folder may be a volume that several machines s
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rolekeeper.contracts.artifacts import Artifact
-from rolekeeper.errors import NotFound
+from rolekeeper.errors import NotFound, StorageFull
 
 CHUNK_BYTES = 1 << 20
+CHECKED_BYTES = 4096
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArtifactWriter:
@@ -69,22 +73,55 @@ class Store:
 
     @contextlib.contextmanager
     def publish(self) -> Iterator[ArtifactWriter]:
-        """Write an artifact piece by piece. It is published when the block ends, and dropped if the block raises."""
-        incoming = self.folder / "incoming"
-        incoming.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=incoming)
+        """Write an artifact piece by piece. It is published when the block ends, and dropped if the block raises.
+
+        Raises StorageFull where the disk has no room.
+        """
+        try:
+            with self._draft() as (writer, draft):
+                yield writer
+                writer.sync()
+                target = self._target(writer.artifact.sha256)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft.chmod(0o644)
+                draft.replace(target)
+                _sync_folder(target.parent)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise StorageFull("the artifact store has no room; free some, or try again later") from error
+
+    def check(self) -> None:
+        """Write a file and remove it. Raises OSError."""
+        with self._draft() as (writer, _):
+            writer.write(b"\0" * CHECKED_BYTES)
+            writer.sync()
+
+    def sweep(self, age_seconds: float) -> int:
+        """Remove what writers that were killed left behind, if it is older; returns how many files that were."""
+        old = time.time() - age_seconds
+        found = [path for path in self._incoming.glob("*") if _was_changed_at(path) < old]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return len(found)
+
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[tuple[ArtifactWriter, Path]]:
+        """A file that is gone when the block ends, unless it was moved."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._incoming)
         writer = ArtifactWriter(descriptor)
         try:
-            yield writer
-            writer.sync()
-            target = self._target(writer.artifact.sha256)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
-            _sync_folder(target.parent)
+            try:
+                yield writer, Path(name)
+            finally:
+                writer.close()  # it may write, and find no room
         finally:
-            writer.close()
             Path(name).unlink(missing_ok=True)
+
+    @property
+    def _incoming(self) -> Path:
+        return self.folder / "incoming"
 
     def path(self, sha256: str) -> Path:
         """Where the bytes lie.
@@ -105,6 +142,13 @@ class Store:
 
     def _target(self, sha256: str) -> Path:
         return self.folder / "sha256" / sha256[:2] / sha256
+
+
+def _was_changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # it has just been published
+        return time.time()
 
 
 def _sync_folder(folder: Path) -> None:

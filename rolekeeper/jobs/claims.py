@@ -20,7 +20,7 @@ from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
 from rolekeeper.contracts.characters import RoleProfile
 from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import Job, JobError, Progress, StageName, Status
-from rolekeeper.errors import ClaimLost, NotFound
+from rolekeeper.errors import ClaimLost, NotFound, StageYielded
 from rolekeeper.jobs import releases, repository
 from rolekeeper.jobs.rows import ArtifactRow, CharacterRow, JobRow, StageRow
 from rolekeeper.jobs.service import cancel_waiting
@@ -218,15 +218,15 @@ def give_back(session: Session, held: Claim, error: JobError) -> None:
     requeue_row(session, job, stage, error)
 
 
-def hand_back(session: Session, held: Claim, code: str, message: str) -> None:
+def hand_back(session: Session, held: Claim, reason: StageYielded) -> None:
     """Put the stage back in the queue as it is, which costs no attempt: it makes room. Raises ClaimLost."""
     job, stage = _held_rows(session, held)
     if job.cancel_requested_at is not None:
         cancel_row(session, job, stage)
         return
     _end(stage, Status.QUEUED)
-    stage.not_before, stage.hinted_at = func.clock_timestamp(), None
-    repository.add_event(session, job.id, f"{stage.name}.{code}", message)
+    stage.not_before, stage.hinted_at = func.clock_timestamp() + reason.pause, None
+    repository.add_event(session, job.id, f"{stage.name}.{reason.code}", reason.message)
     repository.refresh_job(session, job)
 
 

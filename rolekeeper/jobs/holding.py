@@ -187,8 +187,8 @@ def _last_change(held: Claim, error: Exception) -> Callable[[Session], None] | N
     if isinstance(error, JobCancelled):
         return lambda session: claims.cancel(session, held)
     if isinstance(error, StageYielded):
-        code, message = error.code, error.message
-        return lambda session: claims.hand_back(session, held, code, message)
+        yielded = error
+        return lambda session: claims.hand_back(session, held, yielded)
     if isinstance(error, StageFailed) and not isinstance(error, StageInterrupted):
         reason = JobError(code=error.code, message=error.message)
         return lambda session: claims.fail(session, held, reason)

@@ -29,6 +29,7 @@ from rolekeeper.errors import (
     InvalidInput,
     NotFound,
     RolekeeperError,
+    StorageFull,
     TooLarge,
     TooSlow,
     Unauthorized,
@@ -68,6 +69,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     TooLarge: Answer(413),
     TooSlow: Answer(408, {"connection": "close"}),
     Unavailable: Answer(503, {"retry-after": "2"}),
+    StorageFull: Answer(507, {"retry-after": "60"}),
     # Nobody reads it: it is for the log and the metrics, under the number that nginx gave it.
     ClientGone: Answer(CLIENT_CLOSED_REQUEST),
     # The rest of the tree belongs to the workers; one that gets here is our mistake, not the caller's.

@@ -24,7 +24,7 @@ def main() -> None:
     stop = threading.Event()
 
     def start_sweeper(**_signal: Any) -> None:
-        Sweeper(settings.database_url, settings.redis_url, settings.sweep_seconds, stop).start()
+        Sweeper(settings, stop).start()
 
     worker_ready.connect(start_sweeper, weak=False)
     drain_at_shutdown()

@@ -7,21 +7,26 @@ import threading
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from rolekeeper.artifacts.store import Store
 from rolekeeper.jobs import sweeps
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
+from services.conductor.settings import Settings
 
 RESEND_SWEEPS = 3
+LEFT_BEHIND_SECONDS = 86_400.0
+"""Nobody writes one artifact for so long."""
 
 
 class Sweeper(threading.Thread):
     """Sweeps until `stop` is set. Any number of them may run at once."""
 
-    def __init__(self, database_url: str, redis_url: str, sweep_seconds: float, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
         super().__init__(name="sweeper", daemon=True)
-        self._database = Database(database_url, pool_size=1)
-        self._hints = Hints(redis_url)
-        self._seconds = sweep_seconds
+        self._database = Database(settings.database_url, pool_size=1)
+        self._hints = Hints(settings.redis_url)
+        self._store = Store(settings.store_dir)
+        self._seconds = settings.sweep_seconds
         self._stop_sweeping = stop
 
     def run(self) -> None:
@@ -35,7 +40,7 @@ class Sweeper(threading.Thread):
                 structlog.get_logger().exception("sweep failed", reason=repr(error))
 
     def sweep(self) -> None:
-        """One round: leases first, then deadlines, then hints."""
+        """One round: leases first, then deadlines, then hints, then files."""
         with self._database.transaction() as session:
             expired = sweeps.expired(session)
         for job_id in expired:
@@ -53,3 +58,5 @@ class Sweeper(threading.Thread):
                 due = sweeps.due_hints(session, stages, num_messages, RESEND_SWEEPS * self._seconds)
             for hint in due:
                 self._hints.send(hint.stage, hint.job_id, hint.request_id)
+        if num_left := self._store.sweep(LEFT_BEHIND_SECONDS):
+            structlog.get_logger().warning("removed what was left of artifacts", num_files=num_left)

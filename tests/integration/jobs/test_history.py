@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobError, StageName, Status
-from rolekeeper.errors import ClaimLost, Conflict
+from rolekeeper.errors import ClaimLost, Conflict, WorkerDraining
 from rolekeeper.jobs import claims, pausing, service
 from rolekeeper.jobs.claims import Claim
 from rolekeeper.jobs.db import Database
@@ -67,7 +67,7 @@ class JobMachine(RuleBasedStateMachine):
             elif ending == "give_back":
                 claims.give_back(session, held, error)
             elif ending == "hand_back":
-                claims.hand_back(session, held, "drained", "test")
+                claims.hand_back(session, held, WorkerDraining("test"))
             elif ending == "cancel":
                 claims.cancel(session, held)
             else:

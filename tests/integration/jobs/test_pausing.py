@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import func, select, update
 
 from rolekeeper.contracts.jobs import JobCreate, JobError, StageName, Status
-from rolekeeper.errors import Conflict
+from rolekeeper.errors import Conflict, JobPaused, StorageFull, WorkerDraining
 from rolekeeper.jobs import claims, pausing, service, sweeps
 from rolekeeper.jobs.claims import Wish
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.rows import StageRow
 from rolekeeper.jobs.states import PIPELINE
 from tests.integration.jobs.conftest import OWNER, queue_job
 from tests.integration.jobs.moves import (
@@ -63,7 +65,7 @@ def test_a_running_stage_hears_it_and_makes_room(database: Database) -> None:
     assert pause(database, job_id) == Status.RUNNING
     assert beat(database, held, done=7) is Wish.PAUSE
     with database.transaction() as session:
-        claims.hand_back(session, held, "paused", "put back")
+        claims.hand_back(session, held, JobPaused("put back"))
     job = read(database, job_id)
     assert job.status == Status.PAUSED
     assert job.stages[1].status == Status.QUEUED
@@ -108,7 +110,7 @@ def test_a_job_that_is_being_cancelled_is_not_paused(database: Database) -> None
     with pytest.raises(Conflict, match="is being cancelled"):
         pause(database, job_id)
     with database.transaction() as session:
-        claims.hand_back(session, held, "drained", "its worker shuts down")
+        claims.hand_back(session, held, WorkerDraining("its worker shuts down"))
     assert read(database, job_id).status == Status.CANCELLED
 
 
@@ -117,7 +119,7 @@ def test_a_stage_that_makes_room_loses_no_attempt(database: Database) -> None:
     for _ in range(2 * claims.MAX_LOST):
         held = must_take(database, job_id)
         with database.transaction() as session:
-            claims.hand_back(session, held, "drained", "its worker shuts down")
+            claims.hand_back(session, held, WorkerDraining("its worker shuts down"))
     assert read(database, job_id).status == Status.RUNNING
 
 
@@ -202,3 +204,18 @@ def test_the_deadline_waits_for_a_paused_job(database: Database) -> None:
     pass_deadline(database, job_id)
     sweep(database)
     assert read(database, job_id).status == Status.PAUSED
+
+
+def test_a_stage_waits_for_room_at_no_cost(database: Database) -> None:
+    job_id = queue_job(database)
+    held = must_take(database, job_id)
+    with database.transaction() as session:
+        claims.hand_back(session, held, StorageFull("no room"))
+    assert take(database, job_id) is None
+    assert kinds(database, job_id)[-1] == "score.storage_full"
+    with database.transaction() as session:
+        session.execute(update(StageRow).values(not_before=func.clock_timestamp()))
+    again = must_take(database, job_id)
+    with database.transaction() as session:
+        assert [row.lost for row in session.scalars(select(StageRow).where(StageRow.job_id == job_id))] == [0, 0, 0]
+    finish(database, again)

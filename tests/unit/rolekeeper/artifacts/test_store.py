@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
+import os
 from pathlib import Path
 
 import pytest
 
 from rolekeeper.artifacts.store import Store
-from rolekeeper.errors import NotFound
+from rolekeeper.errors import NotFound, StorageFull
 
 
 def test_bytes_are_found_under_their_digest(tmp_path: Path) -> None:
@@ -38,6 +41,49 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="cut"), store.publish() as writer:
         writer.write(b"half")
         raise RuntimeError("cut")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["write", "flush"])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Python writes when its buffer is full, or when it is told to; then it tries again when the file is closed."""
+
+    class FullFile(io.BufferedWriter):
+        pass
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    setattr(FullFile, call, fail)
+    monkeypatch.setattr("os.fdopen", lambda descriptor, _mode: FullFile(io.FileIO(descriptor, "wb")))
+    store = Store(tmp_path)
+    with pytest.raises(StorageFull, match="no room") as caught:
+        store.put(b"some bytes")
+    assert caught.value.code == "storage_full"
+    with pytest.raises(OSError, match=os.strerror(number)):
+        store.check()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(b"kept")
+    left = tmp_path / "incoming" / "tmpabc"
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    with store.publish() as writer:
+        writer.write(b"new")
+        assert store.sweep(60) == 1
+    assert not left.exists()
+    assert store.path(writer.artifact.sha256).read_bytes() == b"new"
+    assert Store(tmp_path / "none").sweep(0) == 0
+
+
+def test_a_store_that_works_is_left_as_it_was(tmp_path: Path) -> None:
+    Store(tmp_path).check()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
