@@ -21,11 +21,12 @@ from services.evaluator.routes import judge_answers
 def judge_again(plan: Plan, place: Place) -> int:
     """Replace the verdicts in a file of lines by those of today's judges. Returns how many lines changed.
 
-    All lines are written, or none. Raises InvalidInput where the answers of a line are not there, or not to what the
-    plan asks now.
+    All lines are written, or none; no stage may run meanwhile. Raises InvalidInput where the answers of a line are not
+    there, or not to what the plan asks now.
     """
     judges = find_judges(load_judges(None, place.state / "cache"), plan.judges)
-    rows = [json.loads(row) for row in place.out.read_text("utf-8").splitlines()]
+    # What a kill left of the last line is no line.
+    rows = [json.loads(row) for row in place.out.read_text("utf-8").split("\n")[:-1]]
     subjects: dict[str, Subject] = {}
     judged = []
     for row in rows:

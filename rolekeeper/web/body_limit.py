@@ -66,7 +66,7 @@ class _Counted:
     def __init__(self, receive: Receive, limit: int, limits: BodyLimits) -> None:
         self._receive, self._limit, self._limits = receive, limit, limits
         self._num_bytes, self._is_whole = 0, False
-        self._started_at = time.monotonic()
+        self._asked_at: float | None = None
 
     async def __call__(self) -> Message:
         if self._is_whole:  # what comes now is the end of the connection, which may take its time
@@ -79,7 +79,9 @@ class _Counted:
         return message
 
     async def _in_time(self) -> Message:
-        left = self._started_at + self._limits.seconds_for(self._num_bytes) - time.monotonic()
+        now = time.monotonic()
+        self._asked_at = self._asked_at or now  # what we take until we ask is no fault of the client's
+        left = self._asked_at + self._limits.seconds_for(self._num_bytes) - now
         try:
             async with asyncio.timeout(max(0.0, left)):
                 return await self._receive()
