@@ -55,6 +55,29 @@ def test_packed_groups_are_what_they_are_alone(
     torch.testing.assert_close(packed, torch.cat(wanted), atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_short_groups_have_the_gradients_of_the_fused_kernel(
+    tiny_models: dict[str, LoadedModel], architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_models[architecture].model
+    ids, positions = torch.tensor([11, 12, 13, 14, 15, 16, 21, 22, 23]), torch.tensor([0, 1, 2, 3, 2, 3, 0, 1, 2])
+    cascade = Cascade([], [Group(0, 6, tree_mask([2, 2, 2])), Group(6, 9)])
+    weights = [weight for name, weight in model.named_parameters() if name.endswith("k_proj.weight")]
+    found = []
+    for longest in (3, 6):  # the kernel for both groups, then products for both
+        monkeypatch.setattr("rolekeeper.lm.cascade.MAX_PRODUCTS", longest)
+        with torch.enable_grad():
+            for weight in weights:
+                weight.requires_grad_(True)
+            hidden_TD = packed_hidden(model, ids, positions, cascade)
+            found.append([hidden_TD.detach(), *torch.autograd.grad(hidden_TD.square().sum(), weights)])
+        for weight in weights:
+            weight.requires_grad_(False)
+    for kernel, products in zip(*found, strict=True):
+        torch.testing.assert_close(products, kernel, atol=1e-4, rtol=1e-4)
+    assert found[0][1].abs().max() > 0
+
+
 def test_softcapped_and_sliding_attention_is_refused_and_the_model_stays_as_it_was(
     tiny_models: dict[str, LoadedModel],
 ) -> None:
