@@ -11,7 +11,7 @@ from benchmarks.reproduce.evaluation import measures
 from benchmarks.reproduce.plan import Plan
 from benchmarks.reproduce.prompts import by_group, flat
 from benchmarks.reproduce.show import kept_answers
-from benchmarks.reproduce.training import write_whole
+from benchmarks.reproduce.training import write_text_whole, write_whole
 from benchmarks.reproduce.work import Place, Subject, answers_path, read_subject
 from rolekeeper.errors import InvalidInput
 from services.evaluator.judges import Judge, find_judges, load_judges
@@ -34,7 +34,7 @@ def judge_again(plan: Plan, place: Place) -> int:
         if line.error is None and line.character not in subjects:
             subjects[line.character] = read_subject(plan, line.character, place)
         judged.append(row if line.error else row | _verdicts(line, subjects[line.character], judges, place.state))
-    _write_whole(place.out, judged)
+    write_text_whole(place.out, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in judged))
     return sum(before != after for before, after in zip(rows, judged, strict=True))
 
 
@@ -53,9 +53,3 @@ def _verdicts(line: Line, subject: Subject, judges: list[Judge], state: Path) ->
     kept = [each | {"labels": label} for each, label in zip(answers, labels, strict=True)]
     write_whole(answers_path(state, cell), kept)
     return {**measures(by_group(subject.groups, found), list(made_with)), "made_with": made_with}
-
-
-def _write_whole(path: Path, rows: list[dict[str, Any]]) -> None:
-    draft = path.with_suffix(".draft")
-    draft.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows), encoding="utf-8")
-    draft.replace(path)

@@ -129,10 +129,15 @@ def score(ready: Ready, cast: Cast, models: ResidentModels, made: Made) -> Score
 
 def write_whole(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees all of it or none."""
+    write_text_whole(path, json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a text so that a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two children may write the same scores at once.
     draft = path.with_suffix(f".{os.getpid()}.draft")
-    draft.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 

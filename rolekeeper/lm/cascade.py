@@ -25,7 +25,7 @@ _NAME = "rolekeeper_cascade"
 _UNDERSTOOD = frozenset({"cascade", "scaling", "dropout", "position_ids", "use_cache", "is_causal"})
 
 MAX_PRODUCTS = 256
-"""Tokens of the longest group up to which a pass with gradients takes plain products: the backward pass of the fused
+"""Tokens of a group up to which a pass with gradients takes plain products for it: the backward pass of the fused
 kernel takes some 4 ms for a group of 80 tokens, a quarter of a training step on a CPU."""
 
 # The kernel behind scaled_dot_product_attention on the CPU, asked directly because it also gives the log-sum-exps.
@@ -101,21 +101,19 @@ def _cascade_attention(
     # One split and not a slice for each group: its gradient is one concatenation.
     lengths = [group.stop - group.start for group in cascade.groups]
     states = zip(*(states.split(lengths, dim=2) for states in (query_1HTD, key_1KTD, value_1KTD)), strict=True)
-    if query_1HTD.requires_grad and not cascade.layers and max(lengths) <= MAX_PRODUCTS:
-        outs = [
-            _products(query, key, value, group.mask_LL, scale)
-            for group, (query, key, value) in zip(cascade.groups, states, strict=True)
-        ]
-        return torch.cat(outs, dim=2).transpose(1, 2), None
+    # Only what is merged with a prefix needs log-sum-exps, and no pass with gradients has one.
+    is_learning = query_1HTD.requires_grad and not cascade.layers
     parts = [
-        _flash(*own, is_causal=group.mask_LL is None, attn_mask=group.mask_LL, scale=scale)
-        for group, own in zip(cascade.groups, states, strict=True)
+        (_products(query, key, value, group.mask_LL, scale), None)
+        if is_learning and query.shape[2] <= MAX_PRODUCTS
+        else _flash(query, key, value, is_causal=group.mask_LL is None, attn_mask=group.mask_LL, scale=scale)
+        for group, (query, key, value) in zip(cascade.groups, states, strict=True)
     ]
     out_1HTD = torch.cat([out for out, _ in parts], dim=2)
     if cascade.layers:
         prefix_keys, prefix_values = cascade.layers[int(cast(Any, module).layer_idx)]
         prefix_1HTD, prefix_lse_1HT = _flash(query_1HTD, prefix_keys, prefix_values, scale=scale)
-        lse_1HT = torch.cat([lse for _, lse in parts], dim=2)
+        lse_1HT = torch.cat([cast(Tensor, lse) for _, lse in parts], dim=2)
         out_1HTD = merge(out_1HTD, lse_1HT, prefix_1HTD, prefix_lse_1HT)
     return out_1HTD.transpose(1, 2), None
 

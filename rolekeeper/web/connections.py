@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from http import HTTPStatus
+from typing import cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from rolekeeper.contracts.problems import OpenAiError, Problem
-from rolekeeper.web.errors import MEDIA_TYPE
+from rolekeeper.errors import RolekeeperError, TooSlow, Unavailable
+from rolekeeper.web.errors import ANSWERS, error_response
 
 HEADER_SECONDS = 10.0
 """From the first byte of a request, or from the connection's start, until its headers are complete."""
@@ -23,11 +24,11 @@ class BoundedProtocol(H11Protocol):
     max_connections = MAX_CONNECTIONS
     _header_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or turn it away."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, transport))
         if len(self.connections) > self.max_connections:
-            self._turn_away(503, "unavailable", "too many connections are open; try again in a few seconds")
+            self._turn_away(Unavailable("too many connections are open; try again in a few seconds"))
         else:
             self._header_timer = self.loop.call_later(self.header_seconds, self._give_up)
 
@@ -52,22 +53,17 @@ class BoundedProtocol(H11Protocol):
     def _give_up(self) -> None:
         self._header_timer = None
         detail = f"the request's headers were not complete after {self.header_seconds:g} s; send them faster"
-        self._turn_away(408, "too_slow", detail)
+        self._turn_away(TooSlow(detail))
 
-    def _turn_away(self, status: int, code: str, detail: str) -> None:
+    def _turn_away(self, error: RolekeeperError) -> None:
         if not self.transport.is_closing():
-            self.transport.write(_response(status, code, detail))
+            self.transport.write(_answer(error))
             self.transport.close()
 
 
-def _response(status: int, code: str, detail: str) -> bytes:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = OpenAiError(message=detail, type=kind, param=None, code=code)
-    reason = {408: "Request Timeout", 503: "Service Unavailable"}[status]
-    body = Problem(title=reason, status=status, detail=detail, request_id=None, errors=(), error=error)
-    content = body.model_dump_json().encode()
-    headers: dict[str, Any] = {"content-type": MEDIA_TYPE, "content-length": len(content), "connection": "close"}
-    if status == 503:
-        headers["retry-after"] = 2
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + content
+def _answer(error: RolekeeperError) -> bytes:
+    response = error_response(None, error, ANSWERS)
+    response.headers["connection"] = "close"
+    head = f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()
+    lines = [head, *(name + b": " + value for name, value in response.raw_headers)]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])

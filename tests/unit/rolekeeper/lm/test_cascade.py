@@ -64,7 +64,7 @@ def test_short_groups_have_the_gradients_of_the_fused_kernel(
     cascade = Cascade([], [Group(0, 6, tree_mask([2, 2, 2])), Group(6, 9)])
     weights = [weight for name, weight in model.named_parameters() if name.endswith("k_proj.weight")]
     found = []
-    for longest in (3, 6):  # the kernel for both groups, then products for both
+    for longest in (0, 3, 6):  # the kernel for both groups, products for the shorter one, products for both
         monkeypatch.setattr("rolekeeper.lm.cascade.MAX_PRODUCTS", longest)
         with torch.enable_grad():
             for weight in weights:
@@ -73,8 +73,9 @@ def test_short_groups_have_the_gradients_of_the_fused_kernel(
             found.append([hidden_TD.detach(), *torch.autograd.grad(hidden_TD.square().sum(), weights)])
         for weight in weights:
             weight.requires_grad_(False)
-    for kernel, products in zip(*found, strict=True):
-        torch.testing.assert_close(products, kernel, atol=1e-4, rtol=1e-4)
+    for kernel, one, both in zip(*found, strict=True):
+        torch.testing.assert_close(one, kernel, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(both, kernel, atol=1e-4, rtol=1e-4)
     assert found[0][1].abs().max() > 0
 
 
