@@ -121,9 +121,12 @@ class ExitCode(IntEnum):
 
 
 class ProgramMessage(Contract):
-    """One line that the program writes to stdout while it is driven over a pipe."""
+    """One line that the program writes to stdout while it is driven over a pipe.
 
-    type: Literal["ready", "progress", "done", "failed", "stopped"]
+    A beat says that a run has done something since the last one, however far it is from its next step.
+    """
+
+    type: Literal["ready", "beat", "progress", "done", "failed", "stopped"]
     progress: Progress | None = None
     result: TrainResult | None = None
     exit_code: ExitCode | None = None

@@ -33,9 +33,13 @@ from rolekeeper.lm.gguf import converted, count_gguf_weights, read_gguf
 from rolekeeper.lm.linear import use_onednn
 from rolekeeper.lm.prefix import PrefixCache
 from rolekeeper.lm.wheels import find_file
+from rolekeeper.pulse import beat, steady
 
 # Everything that scores depend on, and nothing that runs code or unpickles.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+LOAD_SECONDS = 3600
+"""Reading weights says nothing of how far it is: for so long it counts as progress."""
 
 _LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
@@ -97,13 +101,14 @@ def count_weights(entry: ModelEntry) -> int:
     return count
 
 
+@steady(LOAD_SECONDS)
 def load_base(
     entry: ModelEntry, device: str | None = None, cache_dir: Path | None = None, dtype: torch.dtype | None = None
 ) -> LoadedModel:
     """Load a base model, frozen and in eval mode, on the default device or another, in the dtype of that or another.
 
-    In `cache_dir`, weights that come as GGUF are kept as safetensors, which load several times faster.
-    Raises BaseModelUnusable.
+    In `cache_dir`, weights that come as GGUF are kept as safetensors, which load several times faster. Each forward
+    pass of the model is a beat of the process's pulse. Raises BaseModelUnusable.
     """
     chosen = default_device() if device is None else torch.device(device)
     dtype = dtype or dtype_on(chosen)
@@ -122,6 +127,8 @@ def load_base(
     nn.Module.to(model, chosen).eval().requires_grad_(False)
     use_onednn(model)
     check_projection(model)
+    # Whatever part of the model is called, it looks its tokens up.
+    model.get_input_embeddings().register_forward_hook(beat)
     return LoadedModel(entry=entry, model=model, tokenizer=tokenizer, device=chosen, dtype=dtype, digest=digest)
 
 

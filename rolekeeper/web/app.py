@@ -43,6 +43,7 @@ def create_app(
     # A redirect from /v1/jobs/ would lead to whatever host the request names in its Host header.
     app = FastAPI(title=title, version=_version(), lifespan=lifespan, redirect_slashes=False)
     app.state.metrics = metrics
+    app.state.hangs = lambda: False  # a process whose work may hang knows better
     app.include_router(health_router(checks or {}, metrics.registry))
     for router in routers:
         app.include_router(router)

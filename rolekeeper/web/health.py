@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import anyio
 import structlog
@@ -11,6 +12,7 @@ from anyio import to_thread
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 Check = Callable[[], None]
@@ -34,15 +36,29 @@ class Readiness(BaseModel):
     checks: dict[str, CheckResult]
 
 
+class Liveness(BaseModel):
+    """Whether this process gets on with its work. One that is hung has to be started again."""
+
+    status: Literal["alive", "hung"]
+
+
 def health_router(checks: Mapping[str, Check], registry: CollectorRegistry) -> APIRouter:
     """Return the routes that orchestrators and Prometheus ask."""
     router = APIRouter(tags=["health"])
     # Its own threads: checks that hang must not take the ones that serve requests.
     limiter: list[anyio.CapacityLimiter] = []
 
-    @router.get("/livez", operation_id="get_liveness", summary="Is the process alive?")
-    async def livez() -> dict[str, str]:
-        return {"status": "alive"}
+    @router.get(
+        "/livez",
+        operation_id="get_liveness",
+        summary="Is the process alive?",
+        response_model=Liveness,
+        responses={503: {"model": Liveness, "description": "It hangs and has to be started again"}},
+    )
+    async def livez(request: Request) -> Response:
+        hangs = request.app.state.hangs()
+        body = Liveness(status="hung" if hangs else "alive")
+        return JSONResponse(body.model_dump(), status_code=503 if hangs else 200)
 
     @router.get(
         "/readyz",

@@ -21,7 +21,8 @@ class Settings(BaseSettings):
     service_token: str
     gate_policy: Path | None = None
     lease_seconds: float = Field(default=60.0, gt=0)
-    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    heartbeat_seconds: float = Field(default=2.0, gt=0)
     sweep_seconds: float = Field(default=5.0, gt=0)
+    stall_seconds: float = Field(default=300.0, gt=0, description="Time without progress after which a service hangs")
     conductor_concurrency: int = Field(default=2, ge=1)
     log_level: str = "INFO"

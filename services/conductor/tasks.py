@@ -21,7 +21,7 @@ from rolekeeper.jobs.queue import Hints, task_name
 from rolekeeper.logs import configure_logging
 from rolekeeper.policy import load_policy
 from services.conductor import stages
-from services.conductor.remote import Remote
+from services.conductor.remote import Remote, Service
 from services.conductor.settings import Settings
 
 PROCESS = "conductor"
@@ -64,8 +64,8 @@ class Conductor:
         structlog.get_logger().info("stage succeeded")
 
     def _remote(self, name: str, url: str, holding: Holding) -> contextlib.closing[Remote]:
-        token, request_id = self._settings.service_token, holding.work.request_id
-        return contextlib.closing(Remote(name, url, token, holding.check, request_id))
+        service = Service(name, url, self._settings.service_token, self._settings.stall_seconds)
+        return contextlib.closing(Remote(service, holding.check, holding.work.request_id))
 
 
 @cache

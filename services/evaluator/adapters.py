@@ -17,8 +17,9 @@ from torch import nn
 
 from rolekeeper.artifacts.store import Store
 from rolekeeper.errors import InvalidInput
-from rolekeeper.lm.load import LoadedModel
+from rolekeeper.lm.load import LOAD_SECONDS, LoadedModel
 from rolekeeper.lm.whole import own_weights
+from rolekeeper.pulse import steady
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "MANIFEST.json"
 _MAX_TEXT = 1 << 20
@@ -114,7 +115,8 @@ class Adapters:
         path = self._store.path(sha256)
         self.close()
         self._scratch = tempfile.TemporaryDirectory(prefix="rolekeeper-adapter-")
-        adapter = unpack_adapter(path, sha256, Path(self._scratch.name))
+        with steady(LOAD_SECONDS):  # a whole model is as large as the base model
+            adapter = unpack_adapter(path, sha256, Path(self._scratch.name))
         self._last = (sha256, adapter)
         return adapter
 

@@ -17,6 +17,7 @@ from rolekeeper.lm.load import BaseModelUnusable
 from rolekeeper.lm.recipe import trained_prompts
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.web.app import create_app as create_web_app
+from rolekeeper.web.beats import send_beats
 from rolekeeper.web.errors import Answer
 from services.evaluator.adapters import Adapters
 from services.evaluator.judges import JudgeUnavailable, load_judges
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         checks={"store": lambda: _check_folder(settings.store_dir)},
         answers=_ANSWERS,
     )
+    send_beats(app, settings.stall_seconds)
     app.state.metrics.registry.register(inside)
     return app
 

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     evaluator_max_requests: int = Field(default=16, ge=1, description="Requests for verdicts inside at once")
     evaluator_preload: str | None = Field(default=None, description="Base model to load before the first request")
     judges: Path | None = Field(default=None, description="TOML file of the operator's own judges")
+    stall_seconds: float = Field(default=300.0, gt=0, description="Time without progress after which work hangs")
     log_level: str = "INFO"
 
 

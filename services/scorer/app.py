@@ -13,6 +13,7 @@ from rolekeeper.lm.forward import UnknownProjection
 from rolekeeper.lm.load import BaseModelUnusable
 from rolekeeper.lm.resident import ResidentModels
 from rolekeeper.web.app import create_app as create_web_app
+from rolekeeper.web.beats import send_beats
 from rolekeeper.web.errors import Answer
 from services.scorer.engine import make_engine
 from services.scorer.paper_prompts import load_wording
@@ -46,5 +47,6 @@ def create_app(settings: Settings) -> FastAPI:
     scorer = Scorer(models, engine, wording)
     router = score_router(scorer, settings.service_token, settings.scorer_max_requests)
     app = create_web_app("Rolekeeper scorer", [router], lifespan=lifespan, answers=_ANSWERS)
+    send_beats(app, settings.stall_seconds)
     engine.metrics.register(app.state.metrics.registry)
     return app

@@ -26,4 +26,5 @@ class Settings(BaseSettings):
     paper_prompts: Path | None = Field(
         default=None, description="The released prompts (prompt_v2.json); without them no job can use paper_v2"
     )
+    stall_seconds: float = Field(default=300.0, gt=0, description="Time without progress after which work hangs")
     log_level: str = "INFO"

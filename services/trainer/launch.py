@@ -22,7 +22,8 @@ from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, 
 from rolekeeper.errors import StageFailed, StageInterrupted, StageYielded
 
 POLL_SECONDS = 0.2
-STOP_SECONDS = 10.0
+STOP_SECONDS = 3.0
+STALL_SECONDS = 600.0
 COMMAND = (sys.executable, "-m", "services.trainer.program", "--serve")
 MatmulPrecision = Literal["highest", "medium"]
 ENDS = frozenset({"done", "failed", "stopped"})
@@ -32,7 +33,8 @@ class Program:
     """The training program. It is started when a job needs it, and again when it died.
 
     `drain_seconds` is how long it may take to reach a checkpoint when a run is to be set aside. In several processes
-    it stays from one run that succeeds to the next; after another end it is started again.
+    it stays from one run that succeeds to the next; after another end it is started again. A run that gives no sign of
+    progress for `stall_seconds` hangs: the program is killed.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Program:
         num_processes: int = 1,
         zero_stage: str = "auto",
         matmul_precision: MatmulPrecision = "highest",
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         spread = () if num_processes == 1 else ("--processes", str(num_processes), "--zero", zero_stage)
         self._command = (*command, *spread, "--matmul-precision", matmul_precision)
         self._is_alone = num_processes == 1
         self._drain_seconds = drain_seconds
+        self._stall_seconds = stall_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._is_fresh = True
         self._messages: queue.Queue[ProgramMessage | None] = queue.Queue()
@@ -56,7 +60,7 @@ class Program:
 
         Raises:
             StageFailed: the program refuses the spec or its data, and would do so again.
-            StageInterrupted: the program died or failed in a way that may pass.
+            StageInterrupted: the program died, hung, or failed in a way that may pass.
             StageYielded: `report` or `check` raised it; the run has saved a checkpoint first, and the program stays.
             Whatever else `report` and `check` raise; the program is stopped first.
         """
@@ -158,13 +162,21 @@ class Program:
             raise StageInterrupted(f"the training program is gone: {error}", code="trainer_died") from error
 
     def _receive(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> Iterator[ProgramMessage]:
+        heard_at = time.monotonic()
         while True:
             check()
             try:
                 message = self._messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
+                self._expect_life(time.monotonic() - heard_at)
                 continue
             yield message or _last_word(process.wait())
+            heard_at = time.monotonic()
+
+    def _expect_life(self, silent_seconds: float) -> None:
+        if silent_seconds > self._stall_seconds:
+            message = f"the training program hung: it made no progress for {self._stall_seconds:g} s, and was killed"
+            raise StageInterrupted(message, code="trainer_hung")
 
 
 def _read_messages(process: subprocess.Popen[bytes], messages: queue.Queue[ProgramMessage | None]) -> None:

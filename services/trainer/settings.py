@@ -23,9 +23,10 @@ class Settings(BaseSettings):
     models: Path | None = None
     cache_dir: Path | None = None
     lease_seconds: float = Field(default=60.0, gt=0)
-    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    heartbeat_seconds: float = Field(default=2.0, gt=0)
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     drain_seconds: float = Field(default=90.0, gt=0)
+    train_stall_seconds: float = Field(default=600.0, gt=0)
     train_processes: int = Field(default=1, ge=1)
     train_zero_stage: Literal["auto", "2", "3"] = "auto"
     matmul_precision: MatmulPrecision = "highest"

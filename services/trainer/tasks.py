@@ -43,6 +43,7 @@ class Trainer:
             num_processes=settings.train_processes,
             zero_stage=settings.train_zero_stage,
             matmul_precision=settings.matmul_precision,
+            stall_seconds=settings.train_stall_seconds,
         )
 
     def run(self, job_id: str) -> None:

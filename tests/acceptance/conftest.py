@@ -20,11 +20,14 @@ from rolekeeper.contracts.suites import SuiteChoice
 from tests.leftovers import wait_until_gone
 
 LEASE_SECONDS = 6
+STALL_SECONDS = 10
 SETTINGS = {
     "lease_seconds": str(LEASE_SECONDS),
     "heartbeat_seconds": "0.5",
     "sweep_seconds": "1",
     "checkpoint_seconds": "0.5",
+    "stall_seconds": str(STALL_SECONDS),
+    "train_stall_seconds": str(STALL_SECONDS),
 }
 # Long enough to be disturbed in the middle, short enough to be run again and again.
 HYPERPARAMETERS = Hyperparameters(epochs=30, batch_size=2, learning_rate=1e-3)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from local.stack import Stack
 from rolekeeper.client.client import Client
 from rolekeeper.client.errors import ApiError
 from rolekeeper.contracts.jobs import Job, StageName, Status
-from tests.acceptance.conftest import LEASE_SECONDS, Platform, running, stage
+from tests.acceptance.conftest import LEASE_SECONDS, STALL_SECONDS, Platform, running, stage
+
+CANCEL_SECONDS = 5.0
 
 
 def assert_same_adapter(job: Job, undisturbed: Job) -> None:
@@ -92,6 +97,67 @@ def test_the_evaluator_is_killed(platform: Platform, stack: Stack, undisturbed: 
     job = platform.wait_end(job_id)
     assert_same_adapter(job, undisturbed)
     assert platform.client.report(job_id).measures == platform.client.report(undisturbed.id).measures
+
+
+def test_the_evaluator_hangs(platform: Platform, stack: Stack, client: Client, undisturbed: Job) -> None:
+    evaluator = stack.processes["evaluator"]
+    job_id = platform.submit().id
+    platform.wait_until(job_id, running(StageName.TRAIN))
+    with standing_still(evaluator.family()):
+        platform.wait_until(job_id, running(StageName.EVALUATE))
+        hung_at = time.monotonic()
+        platform.wait_until(job_id, lambda job: stage(job, StageName.EVALUATE).status == Status.QUEUED)
+        assert time.monotonic() - hung_at < STALL_SECONDS + 10
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert client.report(job_id).measures == client.report(undisturbed.id).measures
+    (retried,) = [event for event in client.events(job_id) if event.type == "evaluate.retried"]
+    assert "the evaluator hangs: it made no progress for 10 s" in retried.message
+
+
+def test_a_job_is_cancelled_while_the_evaluator_hangs(platform: Platform, stack: Stack, client: Client) -> None:
+    job_id = platform.submit().id
+    platform.wait_until(job_id, running(StageName.TRAIN))
+    with standing_still(stack.processes["evaluator"].family()):
+        platform.wait_until(job_id, running(StageName.EVALUATE))
+        client.cancel(job_id)
+        asked_at = time.monotonic()
+        assert platform.wait_end(job_id).status == Status.CANCELLED
+        assert time.monotonic() - asked_at < CANCEL_SECONDS
+
+
+def test_the_training_program_hangs(platform: Platform, client: Client, undisturbed: Job) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    platform.training_program().suspend()
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    (retried,) = [event for event in client.events(job_id) if event.type == "train.retried"]
+    assert "the training program hung: it made no progress for 10 s" in retried.message
+
+
+def test_a_job_is_cancelled_while_the_training_program_hangs(platform: Platform, client: Client) -> None:
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    program = platform.training_program()
+    program.suspend()
+    client.cancel(job_id)
+    asked_at = time.monotonic()
+    assert platform.wait_end(job_id).status == Status.CANCELLED
+    assert time.monotonic() - asked_at < CANCEL_SECONDS
+    assert not program.is_running()
+
+
+@contextmanager
+def standing_still(processes: list[psutil.Process]) -> Iterator[None]:
+    """Stop processes for the block, as on a machine that swaps."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 def test_the_conductor_is_killed(platform: Platform, stack: Stack, undisturbed: Job) -> None:

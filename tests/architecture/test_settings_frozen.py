@@ -17,14 +17,15 @@ SETTINGS = {
     "gateway": "database_url redis_url store_dir models gate_policy gateway_host gateway_port database_pool_size "
     "event_poll_seconds event_heartbeat_seconds log_level",
     "services.conductor": "database_url redis_url store_dir scorer_url evaluator_url service_token gate_policy "
-    "lease_seconds heartbeat_seconds sweep_seconds conductor_concurrency log_level",
+    "lease_seconds heartbeat_seconds sweep_seconds stall_seconds conductor_concurrency log_level",
     "services.scorer": "scorer_host scorer_port service_token models cache_dir scorer_preload "
-    "scorer_max_models scorer_max_batch_tokens scorer_max_requests scorer_cache_mib paper_prompts log_level",
+    "scorer_max_models scorer_max_batch_tokens scorer_max_requests scorer_cache_mib paper_prompts stall_seconds "
+    "log_level",
     "services.trainer": "database_url redis_url store_dir work_dir models cache_dir lease_seconds "
-    "heartbeat_seconds checkpoint_seconds drain_seconds train_processes train_zero_stage matmul_precision "
-    "max_batch_tokens log_level",
+    "heartbeat_seconds checkpoint_seconds drain_seconds train_stall_seconds train_processes train_zero_stage "
+    "matmul_precision max_batch_tokens log_level",
     "services.evaluator": "service_token store_dir cache_dir models suites_dir evaluator_host evaluator_port "
-    "evaluator_max_requests evaluator_preload judges log_level",
+    "evaluator_max_requests evaluator_preload judges stall_seconds log_level",
     "migrations": "database_url",
     "local": "database_url redis_url",
 }

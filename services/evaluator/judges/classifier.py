@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed, Label
 from rolekeeper.lm.load import model_window, no_progress_bars
+from rolekeeper.pulse import beat
 from services.evaluator.judges.operators import ClassifierEntry
 from services.evaluator.judges.protocol import BadJudges, Exchange
 
@@ -61,6 +62,7 @@ class Classifier:
         return judgements
 
     def _judge_batch(self, exchanges: Sequence[Exchange]) -> list[Judgement]:
+        beat()
         answers = [exchange.answer for exchange in exchanges]
         texts = ([exchange.request for exchange in exchanges], answers) if self._reads_request else (answers,)
         limit = min(model_window(self._model.config) or 512, self._tokenizer.model_max_length)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from rolekeeper.contracts.evaluation import JudgeName
 from rolekeeper.contracts.verdicts import Judgement, JudgeUsed
+from rolekeeper.pulse import beat
 from services.evaluator.judges.llm_prompt import (
     INSTRUCTION,
     PROMPT_VERSION,
@@ -72,6 +73,7 @@ class Llm:
             spent = self._spending.begin_call()
             if spent is not None:
                 return Judgement(label=None, note=spent)
+            beat()  # an endpoint may take its time, and each try has a deadline of its own
             try:
                 return self._ask(question)
             except _NoAnswer as error:

@@ -5,9 +5,11 @@ Where several processes train together, the leader has the pipe and tells the ot
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,11 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, StopCommand
 from rolekeeper.lm.memory import release_memory
+from rolekeeper.pulse import num_beats
 from services.trainer.program.failures import BadSpec, Stopped, describe
 from services.trainer.program.run import Resident, run_spec
 from services.trainer.program.spec import explain, read_spec
 from services.trainer.program.stages import AskedStage
 from services.trainer.program.world import World
+
+BEAT_SECONDS = 1.0
 
 Say = Callable[[ProgramMessage], None]
 
@@ -50,8 +55,9 @@ def serve(
     orders: SimpleQueue[Order | None] = SimpleQueue()
     say: Say = _say_nothing
     if resident.world.leads:
+        say = partial(_send, messages, threading.Lock())
         threading.Thread(target=_read_orders, args=(commands, orders), daemon=True).start()
-        say = partial(_send, messages)
+        threading.Thread(target=_say_beats, args=(say,), daemon=True).start()
     say(ProgramMessage(type="ready"))
     while (order := _next_order(orders, resident.world)) is not None:
         end = _run(order, resident, say)
@@ -134,6 +140,18 @@ def _say_nothing(_message: ProgramMessage) -> None:
     """The leader has the pipe."""
 
 
-def _send(messages: IO[bytes], message: ProgramMessage) -> None:
-    messages.write(message.model_dump_json(exclude_none=True).encode() + b"\n")
-    messages.flush()
+def _send(messages: IO[bytes], lock: threading.Lock, message: ProgramMessage) -> None:
+    with lock:
+        messages.write(message.model_dump_json(exclude_none=True).encode() + b"\n")
+        messages.flush()
+
+
+def _say_beats(say: Say) -> None:
+    """Pass on for ever that the process makes progress, where it does: who drives it tells slow from hung by it."""
+    before = num_beats()
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+        while True:
+            time.sleep(BEAT_SECONDS)
+            if (now := num_beats()) != before:
+                before = now
+                say(ProgramMessage(type="beat"))

@@ -21,7 +21,7 @@ from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.holding import Lease, Worker, hold
 from rolekeeper.jobs.queue import Hints
 from services.conductor.manifest import read_training
-from services.conductor.remote import Remote
+from services.conductor.remote import Remote, Service
 from services.conductor.stages import score, warning_of_cuts
 from services.scorer.app import create_app
 from services.scorer.settings import Settings
@@ -108,7 +108,7 @@ def run_score(
     worker = Worker("w", database, Hints("redis://127.0.0.1:1/0"), Lease(30.0, 1.0))
     with hold(worker, job_id, StageName.SCORE) as holding:
         assert holding is not None
-        remote = Remote("scorer", scorer_url, TOKEN, holding.check, None)
+        remote = Remote(Service("scorer", scorer_url, TOKEN, 300.0), holding.check, None)
         score(holding, store, remote)
         remote.close()
     with database.transaction() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from rolekeeper.contracts.beats import MEDIA_TYPE, Envelope, seal
 from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
 from rolekeeper.contracts.suites import Suite, SuiteChoice, SuiteRequest
 from rolekeeper.errors import JobCancelled, JudgeAway, StageFailed, StageInterrupted
 from services.conductor import remote
-from services.conductor.remote import Remote
+from services.conductor.remote import Remote, Service
 
 STARTER = SuiteRequest(choice=SuiteChoice(name="starter"))
 SUITE = Suite(name="starter", sha256="d" * 64, licence="MIT", source="here", num_total=0, prompts=())
@@ -51,8 +53,9 @@ class Script:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def remote(self, check: Callable[[], None] = lambda: None) -> Remote:
-        return Remote("evaluator", f"http://127.0.0.1:{self.server.server_port}", "token", check, "req-1")
+    def remote(self, check: Callable[[], None] = lambda: None, stall_seconds: float = 60.0) -> Remote:
+        url = f"http://127.0.0.1:{self.server.server_port}"
+        return Remote(Service("evaluator", url, "token", stall_seconds), check, "req-1")
 
 
 @pytest.fixture
@@ -175,4 +178,63 @@ def test_nobody_is_waited_for_longer_than_a_cancelled_job_can_bear(
     script = serve((503, b"", {"retry-after": "3600"}), (200, SUITE.model_dump_json().encode()))
     client = script.remote()
     assert client.suite(STARTER) == SUITE
+    client.close()
+
+
+def test_an_answer_in_an_envelope_is_taken_out(serve: Callable[..., Script]) -> None:
+    unavailable = b"\n\n" + seal(Envelope(status=503, headers={"retry-after": "0"}), b"")
+    whole = b"\n" + seal(Envelope(status=200), SUITE.model_dump_json().encode())
+    cut_off = whole[:20]
+    script = serve(*((200, body, {"content-type": MEDIA_TYPE}) for body in (unavailable, cut_off, whole)))
+    client = script.remote()
+    assert client.suite(STARTER) == SUITE
+    assert [headers["accept"] for headers in script.headers] == [MEDIA_TYPE] * 3
+    client.close()
+
+
+class Silent:
+    """A service that takes connections, says nothing, and hears whether they are closed."""
+
+    def __init__(self) -> None:
+        self.asked, self.left = threading.Event(), threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _take(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            while connection.recv(65536):
+                self.asked.set()
+            self.left.set()
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    service = Silent()
+    yield service
+    service.close()
+
+
+def test_a_service_that_hangs_is_given_up(silent: Silent) -> None:
+    client = Remote(Service("evaluator", silent.url, "token", stall_seconds=0.2), lambda: None, None)
+    with pytest.raises(StageInterrupted, match="the evaluator hangs: it made no progress for") as hung:
+        client.suite(STARTER)
+    assert hung.value.code == "evaluator_hung"
+    assert silent.left.wait(5)
+    client.close()
+
+
+def test_a_job_that_is_cancelled_amid_a_call_leaves_at_once(silent: Silent) -> None:
+    def check() -> None:
+        if silent.asked.is_set():
+            raise JobCancelled("gone")
+
+    client = Remote(Service("evaluator", silent.url, "token", stall_seconds=3600), check, None)
+    with pytest.raises(JobCancelled):
+        client.suite(STARTER)
+    assert silent.left.wait(5), "the service must hear that nobody waits"
     client.close()

@@ -195,3 +195,23 @@ def test_a_program_that_ends_without_a_word_is_judged_by_its_exit_code(
     assert not isinstance(failure.value, StageInterrupted)
     assert failure.value.code == code
     program.stop()
+
+
+@pytest.mark.parametrize("says", ["", "say('beat')"])
+def test_a_program_that_hangs_is_killed_and_one_that_beats_is_not(says: str) -> None:
+    code = (
+        "import sys, time\n"
+        'say = lambda kind: print(f\'{{"type": "{kind}"}}\', flush=True)\n'
+        "sys.stdin.readline()\n"
+        "for _ in range(10):\n"
+        f"    time.sleep(0.2); {says}\n"
+        'print(\'{"type": "failed", "exit_code": 11, "message": "the end"}\', flush=True)'
+    )
+    before = psutil.Process().children()
+    program = Program(60.0, (sys.executable, "-c", code), stall_seconds=1.0)
+    with pytest.raises(StageFailed) as failure:
+        program.run(Path("spec.json"), ignore, go_on)
+    assert failure.value.code == ("bad_data" if says else "trainer_hung")
+    assert isinstance(failure.value, StageInterrupted) is not bool(says)
+    program.stop()
+    assert psutil.Process().children() == before

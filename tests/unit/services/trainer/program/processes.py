@@ -36,7 +36,9 @@ class Driven:
 
     def receive(self) -> ProgramMessage:
         assert self.process.stdout is not None
-        return ProgramMessage.model_validate_json(self.process.stdout.readline())
+        while (message := ProgramMessage.model_validate_json(self.process.stdout.readline())).type == "beat":
+            pass
+        return message
 
     def run(self, spec_path: Path) -> tuple[list[Progress], ProgramMessage]:
         self.send(RunCommand(spec_path=str(spec_path)).model_dump_json())
