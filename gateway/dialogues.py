@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
+from gateway.cutting import Cut
 from gateway.parsing import NotJson, parse_json
 from rolekeeper.contracts.characters import Dialogue, Message
 from rolekeeper.contracts.problems import ErrorItem
@@ -18,7 +19,10 @@ from rolekeeper.errors import InvalidInput
 from rolekeeper.web.validation import MAX_PROBLEMS, error_items, pointer
 
 MAX_LINE_BYTES = 256 * 1024
+MAX_ITEM_BYTES = 4 * MAX_LINE_BYTES
+"""Of a dialogue in a JSON body: escapes make it longer there than it is."""
 MAX_DIALOGUES = 100_000
+MAX_BLANK_LINES = 100_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_LAST = (
     "response(s) come before the last one of their dialogue, and only the last one is learned; for all of them create "
@@ -108,6 +112,15 @@ class Intake:
         self._num_refused += 1
         self.problems.add(*items)
 
+    def take_body(self, cut: Cut) -> Iterator[bytes]:
+        """Check the dialogues of a JSON body, and yield their canonical JSON. Raises InvalidInput for no JSON."""
+        for index in range(len(cut)):
+            where = Where(("dialogues", index))
+            if cut.size(index) > MAX_ITEM_BYTES:
+                self.refuse(_item(where, (), f"is longer than {MAX_ITEM_BYTES} bytes; split the dialogue"))
+            else:
+                yield self.take(cut.item(index), where)
+
     def take_file(self, source: BinaryIO) -> Iterator[bytes]:
         """Check a JSONL file, and yield the canonical JSON of its dialogues."""
         for line in read_lines(source):
@@ -122,7 +135,7 @@ class Intake:
             if data.strip():
                 yield self._take_line(line, data)
             else:
-                self._num_blank_lines += 1
+                self._skip_blank_line()
 
     def finish(self, what: str) -> None:
         """Raise InvalidInput if anything was wrong, or if there was no dialogue. `what` is where they should be."""
@@ -141,6 +154,11 @@ class Intake:
         )
         mark = ("a byte order mark at the start of the file was ignored",) if self._has_mark else ()
         return (*mark, *(f"{number} {text}" for number, text in counted if number))
+
+    def _skip_blank_line(self) -> None:
+        self._num_blank_lines += 1
+        if self._num_blank_lines > MAX_BLANK_LINES:
+            raise InvalidInput(f"there are more than {MAX_BLANK_LINES} blank lines in the file; remove them")
 
     def _take_line(self, line: Line, data: bytes) -> bytes:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy.orm import Session
 
 from gateway.dialogues import Intake, Problems
-from rolekeeper.artifacts.store import Store
+from gateway.resources import Resources
 from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.methods import FileOption
 from rolekeeper.contracts.problems import ErrorItem
@@ -19,12 +19,12 @@ _LEAST_DIALOGUES = {"bi_selection": {"safe_file": 2}}
 _OPTIONS: tuple[FileOption, ...] = ("safe_file", "harmful_file")
 
 
-def keep_method_files(session: Session, store: Store, owner: str, method: Method) -> dict[str, str]:
-    """Return the digests of the files that the method needs. Raises InvalidInput, and NotFound for an unknown file."""
+def keep_method_files(session: Session, resources: Resources, owner: str, method: Method) -> dict[str, str]:
+    """Return the digests of the files that the method needs. Raises InvalidInput, Unavailable, and NotFound."""
     problems = Problems()
     problems.add(*_wrong_files(method))
     problems.raise_if_any()
-    return {option: _keep(session, store, owner, method, option) for option in method.needed_files}
+    return {option: _keep(session, resources, owner, method, option) for option in method.needed_files}
 
 
 def _wrong_files(method: Method) -> Iterator[ErrorItem]:
@@ -39,10 +39,15 @@ def _wrong_files(method: Method) -> Iterator[ErrorItem]:
             yield ErrorItem(pointer=_pointer(option), detail=f"is not used by {method.name}{with_what}; remove it")
 
 
-def _keep(session: Session, store: Store, owner: str, method: Method, option: FileOption) -> str:
+def _keep(session: Session, resources: Resources, owner: str, method: Method, option: FileOption) -> str:
     file = service.get_file(session, owner, getattr(method.options, option))
+    session.rollback()  # no connection waits while the file is read
     intake = Intake()
-    with store.publish() as writer, store.path(file.sha256).open("rb") as source:
+    with (
+        resources.readings.enter(owner, file.bytes),
+        resources.store.publish() as writer,
+        resources.store.path(file.sha256).open("rb") as source,
+    ):
         for line in intake.take_file(source):
             writer.write(line + b"\n")
             if intake.num_dialogues > MAX_DIALOGUES:

@@ -51,23 +51,27 @@ def parse_json(data: bytes) -> Any:
         return _parse_slowly(data)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Return a request body that must be a JSON object. Raises InvalidInput, which names the byte, line and column."""
-    value = _parse_body(body)
+def as_object(value: Any) -> dict[str, Any]:
+    """Return the value of a body, which must be an object. Raises InvalidInput."""
     if not isinstance(value, dict):
         raise InvalidInput("the body must be a JSON object")
     return value
+
+
+def not_json(body: bytes, fault: Fault) -> InvalidInput:
+    """Return the error for a body that stops being JSON at a byte."""
+    reason, byte = fault
+    line = body.count(b"\n", 0, byte) + 1
+    column = byte - (body.rfind(b"\n", 0, byte) + 1) + 1
+    message = f"the body is {reason} at byte {byte} (line {line}, column {column} in bytes)"
+    return InvalidInput(message, code="invalid_json")
 
 
 def _parse_body(body: bytes) -> Any:
     try:
         return parse_json(body)
     except NotJson as error:
-        reason, byte = error.fault
-        line = body.count(b"\n", 0, byte) + 1
-        column = byte - (body.rfind(b"\n", 0, byte) + 1) + 1
-        message = f"the body is {reason} at byte {byte} (line {line}, column {column} in bytes)"
-        raise InvalidInput(message, code="invalid_json") from error
+        raise not_json(body, error.fault) from error
 
 
 def refuse_surrogates(value: Any) -> None:

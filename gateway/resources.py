@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.hinting import HintSender
+from gateway.readings import Readings
 from gateway.settings import Settings
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.policy import Policy
@@ -20,7 +21,7 @@ MAX_WAIT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Resources:
-    """Database, artifact store, queue, allow-list, and what is asked of every evaluation."""
+    """Database, artifact store, queue, allow-list, what is asked of every evaluation, and what is being read."""
 
     settings: Settings
     database: Database
@@ -28,6 +29,7 @@ class Resources:
     hints: HintSender
     catalog: Mapping[str, ModelEntry]
     policy: Policy
+    readings: Readings = field(default_factory=Readings)
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, BinaryIO, NamedTuple
 
@@ -10,13 +11,14 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
+from gateway.cutting import Cut
 from gateway.dependencies import OwnerDep
-from gateway.dialogues import Intake, Problems, Where
-from gateway.parsing import parse_object
+from gateway.dialogues import MAX_DIALOGUES, Intake, Problems
+from gateway.resources import Resources
 from gateway.suite_files import SUITE_PURPOSE
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact
-from rolekeeper.contracts.characters import CharacterCreate
+from rolekeeper.contracts.characters import CharacterCreate, UploadedFile
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.jobs import service
 from rolekeeper.jobs.service import NewCharacter
@@ -56,8 +58,15 @@ BodyDep = Annotated[bytes, Depends(read_body)]
 UploadDep = Annotated[Upload, Depends(read_upload)]
 
 
-def keep_file(store: Store, upload: Upload) -> Artifact:
-    """Check a file of dialogues or a suite, and keep its bytes as they are. Raises InvalidInput."""
+def keep_file(resources: Resources, owner: str, upload: Upload) -> Artifact:
+    """Check a file of dialogues or a suite, and keep its bytes as they are. Raises InvalidInput, and Unavailable."""
+    size = upload.content.seek(0, os.SEEK_END)
+    upload.content.seek(0)
+    with resources.readings.enter(owner, size):
+        return _keep_file(resources.store, upload)
+
+
+def _keep_file(store: Store, upload: Upload) -> Artifact:
     if upload.purpose == SUITE_PURPOSE:
         _check_suite(upload.content)
     else:
@@ -82,25 +91,27 @@ def _check_suite(content: BinaryIO) -> None:
     problems.raise_if_any()
 
 
-def keep_character(session: Session, store: Store, owner: str, body: bytes) -> NewCharacter:
-    """Check a character and keep its dialogues. Raises InvalidInput, and NotFound for an unknown file."""
-    given = parse_object(body)
-    dialogues = given.pop("dialogues", None)
-    head = _check_head(given, dialogues)
-    intake = Intake()
-    with store.publish() as writer:
-        if head.dialogue_file is None:
-            for index, dialogue in enumerate(dialogues):
-                writer.write(intake.take(dialogue, Where(("dialogues", index))) + b"\n")
-        else:
-            file = service.get_file(session, owner, head.dialogue_file)
-            with store.path(file.sha256).open("rb") as source:
-                for line in intake.take_file(source):
-                    writer.write(line + b"\n")
+def keep_character(session: Session, resources: Resources, owner: str, body: bytes) -> NewCharacter:
+    """Check a character and keep its dialogues. Raises InvalidInput, Unavailable, and NotFound for an unknown file."""
+    cut = Cut(body, "dialogues", MAX_DIALOGUES)
+    given = cut.head()
+    head = _check_head(given, given.pop("dialogues", None))
+    file = None if head.dialogue_file is None else service.get_file(session, owner, head.dialogue_file)
+    session.rollback()  # whatever is read now, no connection waits for it
+    intake, store = Intake(), resources.store
+    size = len(body) if file is None else file.bytes
+    with resources.readings.enter(owner, size), store.publish() as writer:
+        for line in intake.take_body(cut) if file is None else _lines_of(store, file, intake):
+            writer.write(line + b"\n")
         intake.finish("/dialogue_file" if head.dialogue_file else "/dialogues")
     return NewCharacter(
         head.name, head.profile, writer.artifact, intake.num_dialogues, intake.num_messages, intake.notes
     )
+
+
+def _lines_of(store: Store, file: UploadedFile, intake: Intake) -> Iterator[bytes]:
+    with store.path(file.sha256).open("rb") as source:
+        yield from intake.take_file(source)
 
 
 def _check_head(given: dict[str, Any], dialogues: object) -> CharacterCreate:
@@ -111,6 +122,8 @@ def _check_head(given: dict[str, Any], dialogues: object) -> CharacterCreate:
         problems.add(ErrorItem(pointer="/dialogues", detail=detail))
     elif dialogues is not None and not isinstance(dialogues, list):
         problems.add(ErrorItem(pointer="/dialogues", detail="must be a list of {messages: [...]}"))
+    elif dialogues:  # the first one was cut out
+        problems.add(ErrorItem(pointer="/dialogues", detail="comes twice in the body; send one list"))
     for name in ("name", "profile"):
         problems.add(*_text_problems(name, given.get(name)))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, SessionDep, StoreDep
+from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, ResourcesDep, SessionDep
 from gateway.documents import BODY_ERRORS, CHARACTER_BODY, DOWNLOAD_ERRORS
 from gateway.routing import GatewayRoute
 from gateway.uploads import BodyDep, keep_character
@@ -30,13 +30,13 @@ router = APIRouter(
     openapi_extra=CHARACTER_BODY,
 )
 def create_character(
-    session: SessionDep, store: StoreDep, owner: OwnerDep, body: BodyDep, response: Response
+    session: SessionDep, resources: ResourcesDep, owner: OwnerDep, body: BodyDep, response: Response
 ) -> Character:
     """Send a role profile and its dialogues, or the id of an uploaded file of dialogues.
 
     System messages before the first turn are left out, since the profile takes their place; `notes` says how many.
     """
-    new = keep_character(session, store, owner, body)
+    new = keep_character(session, resources, owner, body)
     character = service.create_character(session, owner, new)
     response.headers["location"] = f"/v1/characters/{character.id}"
     return character

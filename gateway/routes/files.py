@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
 from gateway.conditional import download
-from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, SessionDep, StoreDep
+from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ResourcesDep, SessionDep, StoreDep
 from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS, FILE_BODY
 from gateway.routing import GatewayRoute
 from gateway.uploads import UploadDep, keep_file
@@ -29,7 +29,7 @@ router = APIRouter(
     responses=problem_responses(*BODY_ERRORS, 507),
     openapi_extra=FILE_BODY,
 )
-def create_file(session: SessionDep, store: StoreDep, owner: OwnerDep, upload: UploadDep) -> UploadedFile:
+def create_file(session: SessionDep, resources: ResourcesDep, owner: OwnerDep, upload: UploadDep) -> UploadedFile:
     """Upload dialogues as JSONL: one `{"messages": [...]}` per line, at most 256 KiB each and 256 MiB in all
     (purpose `fine-tune`). Or your own suite of prompts, as JSONL or CSV with the fields `prompt`, `part` (`harmful`,
     `benign`, `in_character` or `in_character_benign`), `category` and, if you like, `id`; at most 10,000 prompts
@@ -37,7 +37,7 @@ def create_file(session: SessionDep, store: StoreDep, owner: OwnerDep, upload: U
 
     The whole file is checked before anything is kept; what is wrong comes back with its line.
     """
-    artifact = keep_file(store, upload)
+    artifact = keep_file(resources, owner, upload)
     return service.create_file(session, owner, upload.filename, upload.purpose, artifact)
 
 

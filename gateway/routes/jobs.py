@@ -59,7 +59,7 @@ def create_job(
     new = new.model_copy(update={"evaluation": apply_policy(resources.policy, new.evaluation, "/evaluation")})
     request_id: str = request.state.request_id
     files = find_suite_files(session, caller.owner, new.evaluation.suites)
-    files |= keep_method_files(session, resources.store, caller.owner, new.method)
+    files |= keep_method_files(session, resources, caller.owner, new.method)
     job = service.create_job(session, caller.owner, new, request_id, files)
     after_commit(session, lambda: _hint(resources, job, request_id))
     response.headers["location"] = f"/v1/jobs/{job.id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from rolekeeper.contracts.characters import MAX_MESSAGE_CHARS
@@ -33,7 +34,7 @@ def check_suite(data: bytes) -> Checked:
     seen: dict[str, int] = {}
     try:
         for row in read_rows(data):
-            problems = list(_row_problems(row, seen))
+            problems = list(islice(_row_problems(row, seen), MAX_PROBLEMS))
             checked.problems.extend(problems)
             if len(checked.problems) >= MAX_PROBLEMS:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 # Prompts of attacks are longer than the limit of Python's csv module.
 _MAX_FIELD_CHARS = 1 << 20
+_MAX_BLANK_LINES = 100_000
 
 
 class Row(NamedTuple):
@@ -34,15 +36,28 @@ def read_rows(data: bytes, columns: Sequence[str] = ()) -> Iterator[Row]:
     A file whose first character is `{` is JSON lines. Blank lines are skipped. Raises BadRow.
     """
     try:
-        text = data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadRow(line, f"is not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8") from error
-    return _read_json(text) if text.lstrip().startswith("{") else _read_csv(text, columns)
+    is_json = data.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    return _read_json(_lines(data, "\n")) if is_json else _read_csv(_lines(data, ""), columns)
 
 
-def _read_json(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _lines(data: bytes, newline: str) -> Iterator[str]:
+    """Yield the lines one by one: what a file of millions of empty or endless lines makes of memory is bounded."""
+    num_blank = 0
+    for number, line in enumerate(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=newline), start=1):
+        num_blank += line.isspace()
+        if len(line) > _MAX_FIELD_CHARS:
+            raise BadRow(number, f"is longer than {_MAX_FIELD_CHARS} characters; shorten it")
+        if num_blank > _MAX_BLANK_LINES:
+            raise BadRow(number, f"is one of more than {_MAX_BLANK_LINES} blank lines; remove them")
+        yield line
+
+
+def _read_json(lines: Iterator[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -64,9 +79,9 @@ def _is_unicode(values: Any) -> bool:
     return True
 
 
-def _read_csv(text: str, columns: Sequence[str]) -> Iterator[Row]:
+def _read_csv(lines: Iterator[str], columns: Sequence[str]) -> Iterator[Row]:
     csv.field_size_limit(_MAX_FIELD_CHARS)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(lines, strict=True)
     names: Sequence[str] = columns
     line = 1
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.parsing import NotJson, parse_json, parse_object
-from rolekeeper.errors import InvalidInput
+from gateway.parsing import NotJson, parse_json
 
 
 @pytest.mark.parametrize(
@@ -30,11 +29,3 @@ def test_fault_is_located(data: bytes, reason: str, byte: int) -> None:
 def test_values() -> None:
     assert parse_json(b'{"a": [1, "\\ud83d\\ude00"]}') == {"a": [1, "😀"]}
     assert parse_json(b'"\\ud800"') == "\ud800"
-
-
-def test_body_position_is_in_bytes() -> None:
-    with pytest.raises(InvalidInput, match=r"byte 12 \(line 2, column 3 in bytes\)") as caught:
-        parse_object('{"é": 1,\n  ?}'.encode())
-    assert caught.value.code == "invalid_json"
-    with pytest.raises(InvalidInput, match="JSON object"):
-        parse_object(b"[]")
