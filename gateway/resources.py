@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.hinting import HintSender
+from gateway.quotas import Quotas, load_quotas
 from gateway.readings import Readings
 from gateway.settings import Settings
 from rolekeeper.artifacts.store import Store
@@ -14,6 +15,7 @@ from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.lm.catalog import ModelEntry, load_catalog
 from rolekeeper.policy import load_policy
+from rolekeeper.suites.catalog import SuiteEntry, load_entries
 
 MAX_WAIT_SECONDS = 2.0
 """For a connection: who waits holds one of the threads that requests are answered in. After it the answer is a 503."""
@@ -21,7 +23,7 @@ MAX_WAIT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Resources:
-    """Database, artifact store, queue, allow-list, what is asked of every evaluation, and what is being read."""
+    """Database, store and queue, what the operator allows and asks for, and the uploads that are being read."""
 
     settings: Settings
     database: Database
@@ -29,6 +31,8 @@ class Resources:
     hints: HintSender
     catalog: Mapping[str, ModelEntry]
     policy: Policy
+    quotas: Quotas
+    suites: Mapping[str, SuiteEntry]
     readings: Readings = field(default_factory=Readings)
 
     def close(self) -> None:
@@ -46,4 +50,6 @@ def open_resources(settings: Settings) -> Resources:
         hints=HintSender(Hints(settings.redis_url)),
         catalog=load_catalog(settings.models),
         policy=load_policy(settings.gate_policy).policy,
+        quotas=load_quotas(settings.quotas),
+        suites=load_entries(),
     )

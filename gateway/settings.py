@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     store_dir: Path
     models: Path | None = None
     gate_policy: Path | None = None
+    quotas: Path | None = None
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8000, ge=0, le=65535)
     database_pool_size: int = Field(default=10, ge=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -10,36 +11,41 @@ from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.contracts.suites import SuiteChoice, suite_file_key
 from rolekeeper.errors import InvalidInput, NotFound
 from rolekeeper.jobs import service
-from rolekeeper.suites.catalog import UnknownSuite, check_known, load_entries
+from rolekeeper.suites.catalog import SuiteEntry, UnknownSuite, check_known
 
 SUITE_PURPOSE = "suite"
 
 
-def find_suite_files(
-    session: Session, owner: str, choices: Iterable[SuiteChoice], under: str = "/evaluation"
-) -> dict[str, str]:
+class Shelf(NamedTuple):
+    """Where an owner's suites are looked up: the public ones, and the files of the owner."""
+
+    entries: Mapping[str, SuiteEntry]
+    session: Session
+    owner: str
+
+
+def find_suite_files(shelf: Shelf, choices: Iterable[SuiteChoice], under: str = "/evaluation") -> dict[str, str]:
     """Return the digests of the uploaded suites that are chosen, by their keys. Raises InvalidInput, UnknownSuite.
 
     `under` is the JSON pointer to what holds the choices in the body.
     """
-    entries = load_entries()
     files = {}
     for index, choice in enumerate(choices):
         pointer = f"{under}/suites/{index}"
         if choice.file is not None:
-            files[suite_file_key(choice.file)] = _find(session, owner, choice.file, f"{pointer}/file")
+            files[suite_file_key(choice.file)] = _find(shelf, choice.file, f"{pointer}/file")
             continue
         try:
-            check_known(entries, choice.name)
+            check_known(shelf.entries, choice.name)
         except UnknownSuite as error:
             item = ErrorItem(pointer=f"{pointer}/name", detail=error.message)
             raise UnknownSuite(f"{item.pointer}: {item.detail}", problems=[item]) from error
     return files
 
 
-def _find(session: Session, owner: str, file_id: str, pointer: str) -> str:
+def _find(shelf: Shelf, file_id: str, pointer: str) -> str:
     try:
-        file = service.get_file(session, owner, file_id)
+        file = service.get_file(shelf.session, shelf.owner, file_id)
     except NotFound as error:
         detail = f"there is no file {file_id!r}; upload the suite with purpose {SUITE_PURPOSE!r} and give its id"
         raise _invalid(pointer, detail) from error

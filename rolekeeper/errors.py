@@ -8,6 +8,7 @@ RolekeeperError
 │   └── AdapterWithheld     the release gate or an approver holds the adapter back; `problems` says why
 ├── Unauthorized            no key, or a key that is not known
 ├── Forbidden               the key lacks the scope for this
+├── QuotaExceeded           the owner has as much as may be; try again when some of it has ended
 ├── TooLarge                the body is over its limit
 ├── TooSlow                 the body comes in too slowly
 ├── Unavailable             a part that this needs does not answer now; try again later
@@ -96,6 +97,12 @@ class Unauthorized(RolekeeperError):
     """No key was sent, or the key is not known."""
 
     code = "unauthorized"
+
+
+class QuotaExceeded(RolekeeperError):
+    """The owner has as much as its quota allows. The same call succeeds when some of it has ended."""
+
+    code = "quota_exceeded"
 
 
 class TooLarge(RolekeeperError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
+from sqlalchemy.orm import Session
 
 from gateway.conditional import is_current, not_modified
 from gateway.dependencies import (
@@ -20,9 +21,10 @@ from gateway.dependencies import (
 )
 from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS, EVALUATION_EXAMPLES, JOB_EXAMPLES
 from gateway.method_files import keep_method_files
+from gateway.quotas import count_prompts, demand_of, refuse_more
 from gateway.resources import Resources
 from gateway.routing import GatewayRoute
-from gateway.suite_files import find_suite_files
+from gateway.suite_files import Shelf, find_suite_files
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
@@ -44,7 +46,7 @@ router = APIRouter(
     status_code=202,
     operation_id="create_job",
     summary="Train and evaluate a character",
-    responses=problem_responses(*BODY_ERRORS),
+    responses=problem_responses(*BODY_ERRORS, 429),
 )
 def create_job(
     request: Request,
@@ -58,9 +60,11 @@ def create_job(
     _check_base_model(resources, new.base_model)
     new = new.model_copy(update={"evaluation": apply_policy(resources.policy, new.evaluation, "/evaluation")})
     request_id: str = request.state.request_id
-    files = find_suite_files(session, caller.owner, new.evaluation.suites)
-    files |= keep_method_files(session, resources, caller.owner, new.method)
+    files = keep_method_files(session, resources, caller.owner, new.method)
+    files |= find_suite_files(Shelf(resources.suites, session, caller.owner), new.evaluation.suites)
+    _check_open_jobs(resources, session, caller.owner)
     job = service.create_job(session, caller.owner, new, request_id, files)
+    _check_quota(resources, session, caller.owner, job, "/evaluation")
     after_commit(session, lambda: _hint(resources, job, request_id))
     response.headers["location"] = f"/v1/jobs/{job.id}"
     return job
@@ -71,7 +75,7 @@ def create_job(
     status_code=202,
     operation_id="evaluate_job",
     summary="Evaluate an adapter again",
-    responses=problem_responses(*BODY_ERRORS, 409),
+    responses=problem_responses(*BODY_ERRORS, 409, 429),
 )
 def evaluate_job(
     request: Request,
@@ -85,8 +89,11 @@ def evaluate_job(
     options, resources = asked or EvaluationOptions(), find_resources(request)
     refuse_weaker(resources.policy, options, "")
     request_id: str = request.state.request_id
-    again = Again(options, find_suite_files(session, caller.owner, options.suites, under=""), request_id)
+    shelf = Shelf(resources.suites, session, caller.owner)
+    again = Again(options, find_suite_files(shelf, options.suites, under=""), request_id)
+    _check_open_jobs(resources, session, caller.owner)
     job = evaluate_again(session, caller.owner, job_id, again)
+    _check_quota(resources, session, caller.owner, job, "")
     after_commit(session, lambda: _hint(resources, job, request_id))
     response.headers["location"] = f"/v1/jobs/{job.id}"
     return job
@@ -163,6 +170,20 @@ def _hint(resources: Resources, job: Job, request_id: str) -> None:
     for stage in job.stages:
         if stage.status == Status.QUEUED:
             resources.hints.send(stage.name, job.id, request_id)
+
+
+def _check_open_jobs(resources: Resources, session: Session, owner: str) -> None:
+    most = resources.quotas.of(owner).max_open_jobs
+    if most is not None:
+        service.refuse_more_jobs(session, owner, most)
+
+
+def _check_quota(resources: Resources, session: Session, owner: str, job: Job, under: str) -> None:
+    """Raise InvalidInput if a new job asks for more than its owner may. `under` points to its evaluation."""
+    files = find_suite_files(Shelf(resources.suites, session, owner), job.evaluation.suites, under)
+    num_dialogues = service.get_character(session, owner, job.character).num_dialogues
+    demand = demand_of(job, num_dialogues, count_prompts(resources.suites, resources.store, job, files))
+    refuse_more(resources.quotas.of(owner), job, demand, resources.policy.judge, under)
 
 
 def _check_base_model(resources: ResourcesDep, alias: str) -> None:

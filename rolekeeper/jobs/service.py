@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
@@ -14,7 +14,7 @@ from rolekeeper.contracts.characters import Character, UploadedFile
 from rolekeeper.contracts.events import JobEvent
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, Status
 from rolekeeper.contracts.problems import Page
-from rolekeeper.errors import Conflict
+from rolekeeper.errors import Conflict, QuotaExceeded
 from rolekeeper.jobs import repository
 from rolekeeper.jobs.repository import owned_page, owned_row, to_page
 from rolekeeper.jobs.rows import CharacterRow, FileRow, JobRow, StageRow
@@ -120,6 +120,14 @@ def create_job(
     repository.add_event(session, row.id, "job.created", "the job is queued")
     session.flush()
     return repository.to_job(session, row)
+
+
+def refuse_more_jobs(session: Session, owner: str, most: int) -> None:
+    """Raise QuotaExceeded if an owner has so many jobs that have not ended. Two calls at once may both pass."""
+    ended = [status.value for status in TERMINAL]
+    found = select(JobRow.id).where(JobRow.owner == owner, JobRow.status.not_in(ended)).offset(most - 1).limit(1)
+    if session.execute(found).first() is not None:
+        raise QuotaExceeded(f"{most} of your jobs have not ended, as many as your quota allows; wait for one")
 
 
 def get_job(session: Session, owner: str, job_id: str) -> Job:

@@ -12,6 +12,7 @@ from rolekeeper.contracts.suites import Part, SuiteName
 from rolekeeper.errors import InvalidInput
 
 STARTER = "starter"
+STARTER_SIZE = 444
 PUBLIC = Path(__file__).parent / "public.toml"
 
 

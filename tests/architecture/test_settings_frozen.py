@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "ROLEKEEPER_"
 
 SETTINGS = {
-    "gateway": "database_url redis_url store_dir models gate_policy gateway_host gateway_port database_pool_size "
-    "event_poll_seconds event_heartbeat_seconds log_level",
+    "gateway": "database_url redis_url store_dir models gate_policy quotas gateway_host gateway_port "
+    "database_pool_size event_poll_seconds event_heartbeat_seconds log_level",
     "services.conductor": "database_url redis_url store_dir scorer_url evaluator_url service_token gate_policy "
     "lease_seconds heartbeat_seconds sweep_seconds stall_seconds conductor_concurrency log_level",
     "services.scorer": "scorer_host scorer_port service_token models cache_dir scorer_preload "

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.align_base.prompts import read_lists
 from rolekeeper.contracts.suites import TO_THE_CHARACTER, Part, SuitePrompt
+from rolekeeper.suites.catalog import STARTER_SIZE
 from rolekeeper.suites.own import check_suite
 from services.evaluator.judges.embedder import load_embedder
 from services.evaluator.suites.shelf import STARTER_PATH
@@ -104,3 +105,7 @@ def test_no_prompt_is_near_advbench() -> None:
     with ADVBENCH.open(encoding="utf-8", newline="") as file:
         goals = [row["goal"] for row in csv.DictReader(file)]
     assert nearest_pairs(vectors() @ embed(goals).T, goals) == []
+
+
+def test_its_size_is_known_where_it_is_not_read() -> None:
+    assert len(STARTER_PATH.read_text("utf-8").splitlines()) == STARTER_SIZE
