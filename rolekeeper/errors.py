@@ -19,7 +19,7 @@ RolekeeperError
 │   ├── JobPaused           the job's owner paused it
 │   ├── WorkerDraining      the worker shuts down
 │   ├── JudgeAway           a judge does not answer
-│   └── StorageFull         the artifact store has no room
+│   └── StorageFull         a disk has no room
 └── StageFailed             the stage can't succeed, and trying again would not help
     └── StageInterrupted    the stage may succeed when it is tried again
 
@@ -170,7 +170,7 @@ class JudgeAway(StageYielded):
 
 
 class StorageFull(StageYielded):
-    """The artifact store has no room. What is done is kept, and the stage waits until there is some."""
+    """A disk has no room. What is done is kept, and the stage waits until there is some."""
 
     code = "storage_full"
     pause = timedelta(seconds=30)

@@ -7,7 +7,6 @@ of the same bytes do no harm. The folder may be a volume that several machines s
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import tempfile
@@ -16,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rolekeeper.contracts.artifacts import Artifact
-from rolekeeper.errors import NotFound, StorageFull
+from rolekeeper.errors import NotFound
+from rolekeeper.room import room_in
 
 CHUNK_BYTES = 1 << 20
 CHECKED_BYTES = 4096
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArtifactWriter:
@@ -77,19 +76,14 @@ class Store:
 
         Raises StorageFull where the disk has no room.
         """
-        try:
-            with self._draft() as (writer, draft):
-                yield writer
-                writer.sync()
-                target = self._target(writer.artifact.sha256)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                draft.chmod(0o644)
-                draft.replace(target)
-                _sync_folder(target.parent)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise StorageFull("the artifact store has no room; free some, or try again later") from error
+        with room_in("the artifact store"), self._draft() as (writer, draft):
+            yield writer
+            writer.sync()
+            target = self._target(writer.artifact.sha256)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft.chmod(0o644)
+            draft.replace(target)
+            _sync_folder(target.parent)
 
     def check(self) -> None:
         """Write a file and remove it. Raises OSError."""

@@ -101,8 +101,9 @@ class ExitCode(IntEnum):
     """How the training program, or a run in it, ends.
 
     10 to 19 are final: the same run would fail again. 20 may pass, and so may an end by a signal, which has no code
-    here. 75 is no failure: the run was asked to stop and goes on from its checkpoint. Memory is final too, unless
-    the process had run something before and may be to blame itself: its launcher tries once more in a fresh one.
+    here. 21 passes once the disk has room again. 75 is no failure: the run was asked to stop and goes on from its
+    checkpoint. Memory is final too, unless the process had run something before and may be to blame itself: its
+    launcher tries once more in a fresh one.
     """
 
     OK = 0
@@ -112,6 +113,7 @@ class ExitCode(IntEnum):
     DIVERGED = 13
     BASE_MODEL = 14
     INFRASTRUCTURE = 20
+    STORAGE_FULL = 21
     STOPPED = 75
 
     @property

@@ -21,6 +21,7 @@ from rolekeeper.errors import (
     StageFailed,
     StageInterrupted,
     StageYielded,
+    StorageFull,
     WorkerDraining,
 )
 from rolekeeper.jobs import claims
@@ -28,6 +29,7 @@ from rolekeeper.jobs.claims import Claim, Outcome, Wish, Work
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.jobs.states import next_stage
+from rolekeeper.room import lacks_room
 
 FUSE_SHARE = 0.8
 
@@ -186,8 +188,8 @@ def _last_change(held: Claim, error: Exception) -> Callable[[Session], None] | N
         return None
     if isinstance(error, JobCancelled):
         return lambda session: claims.cancel(session, held)
-    if isinstance(error, StageYielded):
-        yielded = error
+    if isinstance(error, StageYielded) or lacks_room(error):
+        yielded = error if isinstance(error, StageYielded) else StorageFull(f"a disk has no room: {error}")
         return lambda session: claims.hand_back(session, held, yielded)
     if isinstance(error, StageFailed) and not isinstance(error, StageInterrupted):
         reason = JobError(code=error.code, message=error.message)

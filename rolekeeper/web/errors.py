@@ -36,6 +36,7 @@ from rolekeeper.errors import (
     Unauthorized,
     Unavailable,
 )
+from rolekeeper.room import lacks_room
 from rolekeeper.web.validation import request_items
 
 MEDIA_TYPE = "application/problem+json"
@@ -158,8 +159,14 @@ class CatchUnexpected:
             structlog.get_logger().error("unexpected_error", error=type(error).__name__, exc_info=error)
             if started:  # the server must cut the connection, or the client would take the stump for the whole
                 raise
-            response = problem_response(_request_id(Request(scope)), INTERNAL, "", "internal_error")
+            response = _unexpected(_request_id(Request(scope)), error)
             await response(scope, receive, send)
+
+
+def _unexpected(request_id: str | None, error: Exception) -> Response:
+    if lacks_room(error):
+        return error_response(request_id, StorageFull("a disk has no room; try again later"), ANSWERS)
+    return problem_response(request_id, INTERNAL, "", "internal_error")
 
 
 def decode_position(document: bytes, error: UnicodeDecodeError) -> str:

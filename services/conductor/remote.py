@@ -17,7 +17,7 @@ from rolekeeper.contracts.problems import Problem
 from rolekeeper.contracts.scores import ScoreRequest, ScoreResponse
 from rolekeeper.contracts.suites import Suite, SuiteRequest
 from rolekeeper.contracts.verdicts import VerdictRequest, VerdictResponse
-from rolekeeper.errors import JudgeAway, StageFailed, StageInterrupted
+from rolekeeper.errors import JudgeAway, StageFailed, StageInterrupted, StorageFull
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -139,6 +139,8 @@ class Remote:
 
     def _read(self, reply: Reply, answer: type[Answer]) -> Answer:
         name = self._service.name
+        if reply.status == httpx.codes.INSUFFICIENT_STORAGE:
+            raise StorageFull(f"the {name} has no room: {_detail(reply)}")
         if httpx.codes.is_success(reply.status):
             try:
                 return answer.model_validate_json(reply.content)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from rolekeeper.contracts.jobs import Progress
 from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, StopCommand, TrainResult
-from rolekeeper.errors import StageFailed, StageInterrupted, StageYielded
+from rolekeeper.errors import RolekeeperError, StageFailed, StageInterrupted, StageYielded, StorageFull
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 3.0
@@ -61,6 +61,7 @@ class Program:
         Raises:
             StageFailed: the program refuses the spec or its data, and would do so again.
             StageInterrupted: the program died, hung, or failed in a way that may pass.
+            StorageFull: the program's work folder has no room.
             StageYielded: `report` or `check` raised it; the run has saved a checkpoint first, and the program stays.
             Whatever else `report` and `check` raise; the program is stopped first.
         """
@@ -143,12 +144,14 @@ class Program:
             self.stop()
             raise
 
-    def _failure(self, end: ProgramMessage, is_fresh: bool) -> StageFailed:
+    def _failure(self, end: ProgramMessage, is_fresh: bool) -> RolekeeperError:
         """What the program's last word means. A program that may be to blame itself is replaced by a fresh one."""
         code = end.exit_code or ExitCode.INFRASTRUCTURE
         is_out_of_memory = code is ExitCode.OUT_OF_MEMORY
         if is_out_of_memory or not code.is_final or not self._is_alone:
             self.stop()
+        if code is ExitCode.STORAGE_FULL:
+            return StorageFull(end.message or "the training has no room")
         may_pass = not code.is_final or (is_out_of_memory and not is_fresh)
         kind = StageInterrupted if may_pass else StageFailed
         return kind(end.message or "training failed", code=code.name.lower())

@@ -12,6 +12,7 @@ from rolekeeper.lm.catalog import BadCatalog
 from rolekeeper.lm.encode import EncodingError
 from rolekeeper.lm.forward import UnknownProjection
 from rolekeeper.lm.load import BaseModelUnusable
+from rolekeeper.room import lacks_room
 
 
 class BadSpec(StageFailed):
@@ -78,6 +79,8 @@ def describe(error: Exception) -> Failure:
     for kind, exit_code in _EXIT_CODES:
         if isinstance(error, kind):
             return Failure(exit_code, error.message)
+    if lacks_room(error):
+        return Failure(ExitCode.STORAGE_FULL, f"the work folder of the training has no room: {error}")
     if isinstance(error, RolekeeperError):
         return Failure(ExitCode.INFRASTRUCTURE, error.message)
     return Failure(ExitCode.INFRASTRUCTURE, f"{type(error).__name__}: {error}")

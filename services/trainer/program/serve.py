@@ -109,7 +109,7 @@ def _run(order: Order, resident: Resident, say: Say) -> ProgramMessage:
     except Exception as error:
         failure = describe(error)
         structlog.get_logger().error("run failed", exit_code=failure.exit_code.name, exc_info=error)
-        if failure.exit_code in (ExitCode.INFRASTRUCTURE, ExitCode.OUT_OF_MEMORY):
+        if failure.exit_code in (ExitCode.INFRASTRUCTURE, ExitCode.STORAGE_FULL, ExitCode.OUT_OF_MEMORY):
             # What an unforeseen error left behind is not known: the next run starts from the weights on disk.
             resident.forget()
         return ProgramMessage(type="failed", exit_code=failure.exit_code, message=failure.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ ERRORS: dict[str, Exception] = {
     "worker": StageFailed("secret inner words"),
     "driver": ConnectionRefusedError("password=hunter2"),
     "bug": ZeroDivisionError("secret inner words"),
+    "disk": OSError(errno.ENOSPC, "secret inner words"),
 }
 
 
@@ -104,6 +106,7 @@ def logs() -> Iterator[LogCapture]:
         ("driver", 503, "unavailable", {"retry-after": "2"}),
         ("worker", 500, "stage_failed", {}),
         ("bug", 500, "internal_error", {}),
+        ("disk", 507, "storage_full", {"retry-after": "60"}),
     ],
 )
 def test_every_error_is_one_problem(
@@ -120,12 +123,12 @@ def test_every_error_is_one_problem(
 
 
 def test_inner_words_stay_inside(client: TestClient, logs: LogCapture) -> None:
-    for name in ("worker", "bug", "driver"):
+    for name in ("worker", "bug", "disk", "driver"):
         text = client.get(f"/raise/{name}").text
         assert "secret" not in text
         assert "hunter2" not in text
     traced = [entry for entry in logs.entries if entry.get("exc_info")]
-    assert [type(entry["exc_info"]) for entry in traced] == [StageFailed, ZeroDivisionError]
+    assert [type(entry["exc_info"]) for entry in traced] == [StageFailed, ZeroDivisionError, OSError]
     assert all(entry["request_id"].startswith("req_") for entry in traced)
 
 

@@ -13,7 +13,7 @@ import pytest
 from rolekeeper.contracts.beats import MEDIA_TYPE, Envelope, seal
 from rolekeeper.contracts.problems import ErrorItem, OpenAiError, Problem
 from rolekeeper.contracts.suites import Suite, SuiteChoice, SuiteRequest
-from rolekeeper.errors import JobCancelled, JudgeAway, StageFailed, StageInterrupted
+from rolekeeper.errors import JobCancelled, JudgeAway, StageFailed, StageInterrupted, StorageFull
 from services.conductor import remote
 from services.conductor.remote import Remote, Service
 
@@ -129,6 +129,13 @@ def test_a_refusal_is_final_and_says_which_item(serve: Callable[..., Script]) ->
     with pytest.raises(StageFailed, match="1 sample can't be scored; /dialogues/3: too long") as failure:
         client.suite(STARTER)
     assert not isinstance(failure.value, StageInterrupted)
+    client.close()
+
+
+def test_a_service_without_room_sends_the_stage_back_and_costs_no_attempt(serve: Callable[..., Script]) -> None:
+    client = serve((507, b"")).remote()
+    with pytest.raises(StorageFull, match="the evaluator has no room"):
+        client.suite(STARTER)
     client.close()
 
 

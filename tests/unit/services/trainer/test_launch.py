@@ -16,7 +16,7 @@ import pytest
 from rolekeeper.contracts.characters import Dialogue, Message, RoleProfile
 from rolekeeper.contracts.jobs import Hyperparameters, Progress
 from rolekeeper.contracts.training import TrainSample, TrainSpec
-from rolekeeper.errors import JobCancelled, JobPaused, StageFailed, StageInterrupted
+from rolekeeper.errors import JobCancelled, JobPaused, StageFailed, StageInterrupted, StorageFull
 from services.trainer.launch import COMMAND, Program
 from tests.tiny import make_tiny_model, write_catalog
 from tests.unit.services.trainer.program.faulty import Fault
@@ -166,6 +166,19 @@ def test_memory_that_a_used_process_lacks_is_asked_for_again_in_a_fresh_one(
     assert not isinstance(fresh.value, StageInterrupted)
     assert used.value.code == fresh.value.code == "out_of_memory"
     assert programs() == []
+
+
+@pytest.mark.parametrize("program", [FAULTY], indirect=True)
+def test_a_run_without_room_waits_for_it_and_goes_on(program: Program, make_spec: MakeSpec) -> None:
+    full = make_spec("full", seed=int(Fault.NO_ROOM))
+    with pytest.raises(StorageFull, match="the work folder of the training has no room"):
+        program.run(full, ignore, go_on)
+    assert programs() == []
+    healthy = Program(60.0)
+    try:
+        assert healthy.run(full, ignore, go_on).num_steps == 4
+    finally:
+        healthy.stop()
 
 
 def test_a_cancelled_run_leaves_no_process(program: Program, make_spec: MakeSpec) -> None:

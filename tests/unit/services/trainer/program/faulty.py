@@ -28,6 +28,7 @@ class Fault(IntEnum):
     OUT_OF_MEMORY = 1002
     DIVERGENCE = 1003
     POISON = 1004
+    NO_ROOM = 1005
 
 
 class FaultyEngine(TorchEngine):
@@ -50,6 +51,8 @@ class FaultyEngine(TorchEngine):
             raise RuntimeError("a kernel is broken")
         if self._fault == Fault.OUT_OF_MEMORY:
             torch.empty(1 << 60)
+        if self._fault == Fault.NO_ROOM:
+            torch.save({"weights": torch.zeros(1 << 18)}, "/dev/full")
         if self._fault == Fault.DIVERGENCE:
             super().backward(torch.stack([weight.sum() for weight in self._weights.values()]).sum() * float("nan"))
 
