@@ -51,6 +51,7 @@ def make_celery(redis_url: str, *task_modules: str) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        broker_transport="rolekeeper.jobs.broker:PatientTransport",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={"global_keyprefix": "rolekeeper:", **SOCKET_OPTIONS},

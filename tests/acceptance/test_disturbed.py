@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+import redis
 
 from local.stack import Stack
 from rolekeeper.client.client import Client
@@ -68,6 +69,25 @@ def test_redis_is_flushed_while_a_stage_waits(platform: Platform, stack: Stack, 
         for process in family:
             process.resume()
     assert_same_adapter(platform.wait_end(job_id), undisturbed)
+
+
+def test_redis_is_read_only_for_a_while(platform: Platform, stack: Stack, undisturbed: Job) -> None:
+    """As after a failover: both workers wait, and neither ends nor lets go of its stage."""
+    job_id = platform.submit().id
+    platform.wait_training(job_id)
+    assert stack.redis is not None
+    with redis.Redis.from_url(stack.redis.url) as client:
+        client.replicaof("127.0.0.1", "1")
+        try:
+            waiting = platform.submit().id
+            time.sleep(5)
+        finally:
+            client.replicaof("NO", "ONE")
+    assert all(stack.processes[name].is_alive for name in ("conductor", "trainer"))
+    job = platform.wait_end(job_id)
+    assert_same_adapter(job, undisturbed)
+    assert stage(job, StageName.TRAIN).attempt == 1
+    assert_same_adapter(platform.wait_end(waiting), undisturbed)
 
 
 def test_postgres_is_restarted(platform: Platform, stack: Stack, undisturbed: Job) -> None:
