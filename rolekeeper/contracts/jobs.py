@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -116,15 +117,19 @@ class Method(Contract):
         return self
 
 
+RECOMMENDED: Mapping[str, Any] = MappingProxyType({"anchors": "prompts", "anchor_first_tokens": 16})
+"""Options of a job that names no method (docs/decisions/0016-*)."""
+
+
 class JobCreate(Contract):
     """Ask for one run of the pipeline for one character."""
 
     character: str = Field(description="Id of the character")
     base_model: str = Field(description="Alias of a base model on this deployment's allow-list")
     method: Method = Field(
-        default=Method(options=MethodOptions(anchors="both")),
-        description="Where it names no method, sarft with options.anchors both: that kept most refusals when it was "
-        "measured. A method that is named does as it says, and takes no option that is not given",
+        default=Method(options=MethodOptions(**RECOMMENDED)),
+        description="Where it names no method, sarft with options.anchors prompts and options.anchor_first_tokens 16, "
+        "which won where it was measured. A method that is named does as it says, with no option that is not given",
     )
     hyperparameters: AskedHyperparameters = AskedHyperparameters()
     evaluation: EvaluationOptions = EvaluationOptions()
@@ -155,8 +160,9 @@ class JobCreate(Contract):
         if not isinstance(method, Mapping) or "name" in method:
             return values
         options = method.get("options", {})
-        options = {"anchors": "both", **options} if isinstance(options, Mapping) else options
-        return {**values, "method": {**method, "options": options}}
+        if not isinstance(options, Mapping) or options.keys() & {"anchors", "compat", "weigh_tokens"}:
+            return values
+        return {**values, "method": {**method, "options": {**RECOMMENDED, **options}}}
 
 
 class Progress(Contract):

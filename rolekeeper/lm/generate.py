@@ -12,6 +12,7 @@ from typing import NamedTuple
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from rolekeeper.lm.batch import common_prefix
 from rolekeeper.lm.forward import unwrap
 from rolekeeper.lm.generation.abilities import Abilities, find_abilities
 from rolekeeper.lm.generation.by_generate import generate_ids
@@ -24,7 +25,12 @@ from rolekeeper.lm.memory import available_bytes
 MAX_ROWS = 64
 """More rows at once are no faster on a CPU: their keys and values no longer fit its caches."""
 
+LONG_PREFIX = 64
+"""Tokens of a shared beginning that are worth a run of their own, whose last answers leave rows empty."""
+
 _MEMORY_SHARE = 0.5
+
+_Key = tuple[tuple[int, ...], ...]
 
 
 class Way(NamedTuple):
@@ -95,9 +101,32 @@ def answer_ids(
         longest = max(len(branch) for prompt in distinct for branch in prompt) + way.max_new_tokens
         limits = Limits(_max_rows(causal, abilities, longest, batch_size * len(rules.weights)))
         shares_prefix = abilities.window is None or longest <= abilities.window
-        ids = Engine(causal, rules, limits, shares_prefix, before_pass).run(distinct)
+        parts = by_prefix(distinct) if shares_prefix else [distinct]
+        answered = [Engine(causal, rules, limits, shares_prefix, before_pass).run(part) for part in parts]
+        distinct = [prompt for part in parts for prompt in part]
+        ids = [each for part in answered for each in part]
     by_prompt = dict(zip(distinct, ids, strict=True))
     return [by_prompt[tuple(tuple(branch) for branch in prompt)] for prompt in prompts]
+
+
+def by_prefix(prompts: Sequence[_Key]) -> list[list[_Key]]:
+    """Return prompts in parts: those that share a long beginning which others lack, such as a profile, are one each.
+
+    What a part shares is computed once; where prompts of several contexts come together, all of them share next to
+    nothing.
+    """
+    shared = len(common_prefix([list(ids[:-1]) for prompt in prompts for ids in prompt]))
+    found: dict[int, list[_Key]] = {}
+    for prompt in prompts:
+        found.setdefault(prompt[0][shared], []).append(prompt)
+    parts: list[list[_Key]] = [[]]
+    for part in found.values():
+        own = len(common_prefix([list(ids[:-1]) for prompt in part for ids in prompt])) - shared
+        if len(part) > 1 and own >= LONG_PREFIX:
+            parts.append(part)
+        else:
+            parts[0] += part
+    return [part for part in parts if part]
 
 
 def _rules(model: PreTrainedModel, config: GenerationConfig, way: Way) -> Rules:

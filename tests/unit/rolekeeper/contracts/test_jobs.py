@@ -43,22 +43,26 @@ def test_an_early_stop_needs_a_validation_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "anchors"),
+    ("method", "anchors", "first"),
     [
-        (None, "both"),
-        ({"kl_weight": 1.0}, "both"),
-        ({"options": {"anchors_per_step": 4}}, "both"),
-        ({"options": {"anchors": "harmful"}}, "harmful"),
-        ({"name": "sarft"}, "harmful"),
-        ({"name": "sft"}, "harmful"),
+        (None, "prompts", 16),
+        ({"kl_weight": 1.0}, "prompts", 16),
+        ({"options": {"anchors_per_step": 4}}, "prompts", 16),
+        ({"options": {"anchor_first_tokens": 3}}, "prompts", 3),
+        ({"options": {"anchors": "harmful"}}, "harmful", None),
+        ({"options": {"anchors": "both"}}, "both", None),
+        ({"options": {"compat": "official"}}, "harmful", None),
+        ({"name": "sarft"}, "harmful", None),
+        ({"name": "sft"}, "harmful", None),
     ],
 )
-def test_a_job_that_names_no_method_gets_the_one_that_keeps_most_refusals(
-    method: dict[str, Any] | None, anchors: str
+def test_a_job_that_names_no_method_gets_the_one_that_won(
+    method: dict[str, Any] | None, anchors: str, first: int | None
 ) -> None:
     body = {"character": "char_1", "base_model": "tiny"} | ({} if method is None else {"method": method})
     job = JobCreate.model_validate(body)
-    assert (job.method.name, job.method.options.anchors) == ((method or {}).get("name", "sarft"), anchors)
+    assert job.method.name == (method or {}).get("name", "sarft")
+    assert (job.method.options.anchors, job.method.options.anchor_first_tokens) == (anchors, first)
     assert JobCreate.model_validate_json(job.model_dump_json()) == job
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rolekeeper.lm.encode import Encoder, Turn
-from rolekeeper.lm.generate import Way, answer_ids, greedy_answers
+from rolekeeper.lm.generate import LONG_PREFIX, Way, answer_ids, by_prefix, greedy_answers
 from rolekeeper.lm.load import LoadedModel
 from tests.passes import counted_passes
 from tests.unit.rolekeeper.lm.conftest import ARCHITECTURES
@@ -104,3 +104,29 @@ def test_a_prompt_that_comes_twice_is_answered_once(llama: LoadedModel) -> None:
         again = answer_ids(llama.model, llama.tokenizer, [*prompts, prompts[0]], Way(9), batch_size=1)
     assert again == [first, second, first]
     assert twice.count == once.count
+
+
+PROFILE_A, PROFILE_B = tuple(range(1, 1 + LONG_PREFIX)), tuple(range(2, 2 + LONG_PREFIX))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "parts"),
+    [
+        ([(7,)], [[0]]),
+        ([(7, 8), (7, 9), (5,)], [[0, 1, 2]]),
+        ([(*PROFILE_A, 1), (3,), (*PROFILE_A, 2), (4,)], [[1, 3], [0, 2]]),
+        ([(0, *PROFILE_A, 1), (0, *PROFILE_B, 1), (0, *PROFILE_A, 2), (0, *PROFILE_B, 2)], [[0, 2], [1, 3]]),
+        ([(*PROFILE_A, 1), (*PROFILE_A, 2)], [[0, 1]]),
+        ([(*PROFILE_A, 1), (3,), (3, 1)], [[0, 1, 2]]),
+        ([PROFILE_A, PROFILE_A[:-1], (3,)], [[0, 1, 2]]),
+    ],
+)
+def test_prompts_that_share_a_long_beginning_are_a_part(prompts: list[tuple[int, ...]], parts: list[list[int]]) -> None:
+    assert by_prefix([(ids,) for ids in prompts]) == [[(prompts[index],) for index in part] for part in parts]
+
+
+def test_answers_of_two_contexts_are_those_of_each_alone(llama: LoadedModel) -> None:
+    prompts = [[*PROFILE_A, 5, number] if number % 2 else [3, number] for number in range(1, 9)]
+    together = greedy_answers(llama.model, llama.tokenizer, prompts, 6)
+    assert len(by_prefix([(tuple(ids),) for ids in prompts])) == 2
+    assert together == [greedy_answers(llama.model, llama.tokenizer, [ids], 6)[0] for ids in prompts]
