@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from rolekeeper.room import room_in
 
 CHUNK_BYTES = 1 << 20
 CHECKED_BYTES = 4096
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class ArtifactWriter:
@@ -123,10 +125,10 @@ class Store:
         Raises:
             NotFound: the store has no such artifact.
         """
-        target = self._target(sha256)
-        if not target.is_file():
+        # Whatever is no digest may be a path to somewhere else.
+        if not _DIGEST.fullmatch(sha256) or not self._target(sha256).is_file():
             raise NotFound(f"the artifact store has no bytes with sha256 {sha256}")
-        return target
+        return self._target(sha256)
 
     def lines(self, sha256: str) -> Iterator[bytes]:
         """The lines of a text artifact, without their line ends."""

@@ -87,6 +87,15 @@ def test_a_store_that_works_is_left_as_it_was(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("digest", ["../../secret", "..", "", "a" * 63, "A" * 64, "a" * 64 + "\n", "/etc/passwd"])
+def test_what_is_no_digest_leads_nowhere(tmp_path: Path, digest: str) -> None:
+    (tmp_path / "secret").write_text("a key", "utf-8")
+    store = Store(tmp_path / "store")
+    store.put(b"some bytes")
+    with pytest.raises(NotFound, match="has no bytes with sha256"):
+        store.path(digest)
+
+
 def test_unknown_digest_says_so(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="sha256 00"):
         Store(tmp_path).path("00")
