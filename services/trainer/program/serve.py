@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -57,10 +56,10 @@ def serve(
     if resident.world.leads:
         say = partial(_send, messages, threading.Lock())
         threading.Thread(target=_read_orders, args=(commands, orders), daemon=True).start()
-        threading.Thread(target=_say_beats, args=(say,), daemon=True).start()
     say(ProgramMessage(type="ready"))
     while (order := _next_order(orders, resident.world)) is not None:
-        end = _run(order, resident, say)
+        with _beating(say):
+            end = _run(order, resident, say)
         if resident.world.size > 1 and end.exit_code:
             # Without others a process fails in unforeseen ways: the exit code of the one that went first says more.
             if end.exit_code is not ExitCode.INFRASTRUCTURE:
@@ -146,12 +145,23 @@ def _send(messages: IO[bytes], lock: threading.Lock, message: ProgramMessage) ->
         messages.flush()
 
 
-def _say_beats(say: Say) -> None:
-    """Pass on for ever that the process makes progress, where it does: who drives it tells slow from hung by it."""
+@contextmanager
+def _beating(say: Say) -> Iterator[None]:
+    """Say during a run that it makes progress, where it does: who drives the program tells slow from hung by it."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_say_beats, args=(say, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _say_beats(say: Say, ended: threading.Event) -> None:
     before = num_beats()
     with contextlib.suppress(OSError, ValueError):  # nobody listens any more
-        while True:
-            time.sleep(BEAT_SECONDS)
+        while not ended.wait(BEAT_SECONDS):
             if (now := num_beats()) != before:
                 before = now
                 say(ProgramMessage(type="beat"))
