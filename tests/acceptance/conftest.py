@@ -20,7 +20,8 @@ from rolekeeper.contracts.suites import SuiteChoice
 from tests.leftovers import wait_until_gone
 
 LEASE_SECONDS = 6
-STALL_SECONDS = 10
+# A program that starts says nothing until it has imported torch.
+STALL_SECONDS = 15
 SETTINGS = {
     "lease_seconds": str(LEASE_SECONDS),
     "heartbeat_seconds": "0.5",
