@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from rolekeeper.errors import StorageFull
 
 _NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT})
-# safetensors and torch raise errors of their own, without a number.
+# torch and safetensors raise these, without a number. Words of any other error may be those of a user.
+_WORDLY = frozenset({"RuntimeError", "SafetensorError"})
 _WORDS = (
     *("No space left on device", "Disk quota exceeded"),
     *("PytorchStreamWriter failed writing file", "] . unexpected pos"),
@@ -21,11 +22,16 @@ def lacks_room(error: BaseException | None) -> bool:
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        is_number = isinstance(error, OSError) and error.errno in _NUMBERS
-        if is_number or isinstance(error, StorageFull) or any(words in str(error) for words in _WORDS):
+        if isinstance(error, StorageFull) or _says_so(error):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NUMBERS
+    return type(error).__name__ in _WORDLY and any(words in str(error) for words in _WORDS)
 
 
 @contextmanager

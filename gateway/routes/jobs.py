@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
@@ -64,7 +65,7 @@ def create_job(
     files |= find_suite_files(Shelf(resources.suites, session, caller.owner), new.evaluation.suites)
     _check_open_jobs(resources, session, caller.owner)
     job = service.create_job(session, caller.owner, new, request_id, files)
-    _check_quota(resources, session, caller.owner, job, "/evaluation")
+    _check_quota(resources, session, job, files, caller.owner)
     after_commit(session, lambda: _hint(resources, job, request_id))
     response.headers["location"] = f"/v1/jobs/{job.id}"
     return job
@@ -93,7 +94,8 @@ def evaluate_job(
     again = Again(options, find_suite_files(shelf, options.suites, under=""), request_id)
     _check_open_jobs(resources, session, caller.owner)
     job = evaluate_again(session, caller.owner, job_id, again)
-    _check_quota(resources, session, caller.owner, job, "")
+    asked_again = find_suite_files(shelf, job.evaluation.suites, under="")
+    _check_quota(resources, session, job, asked_again, caller.owner)
     after_commit(session, lambda: _hint(resources, job, request_id))
     response.headers["location"] = f"/v1/jobs/{job.id}"
     return job
@@ -178,11 +180,12 @@ def _check_open_jobs(resources: Resources, session: Session, owner: str) -> None
         service.refuse_more_jobs(session, owner, most)
 
 
-def _check_quota(resources: Resources, session: Session, owner: str, job: Job, under: str) -> None:
-    """Raise InvalidInput if a new job asks for more than its owner may. `under` points to its evaluation."""
-    files = find_suite_files(Shelf(resources.suites, session, owner), job.evaluation.suites, under)
+def _check_quota(resources: Resources, session: Session, job: Job, files: Mapping[str, str], owner: str) -> None:
+    """Raise InvalidInput if a new job asks for more than its owner may. `files` has the digests of its own suites."""
     num_dialogues = service.get_character(session, owner, job.character).num_dialogues
     demand = demand_of(job, num_dialogues, count_prompts(resources.suites, resources.store, job, files))
+    # The body of another evaluation is the evaluation.
+    under = "/evaluation" if job.evaluates is None else ""
     refuse_more(resources.quotas.of(owner), job, demand, resources.policy.judge, under)
 
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rolekeeper.contracts.training import ExitCode, ProgramMessage, RunCommand, StopCommand
 from rolekeeper.lm.memory import release_memory
-from rolekeeper.pulse import num_beats
+from rolekeeper.pulse import alongside, num_beats
 from services.trainer.program.failures import BadSpec, Stopped, describe
 from services.trainer.program.run import Resident, run_spec
 from services.trainer.program.spec import explain, read_spec
@@ -58,7 +58,7 @@ def serve(
         threading.Thread(target=_read_orders, args=(commands, orders), daemon=True).start()
     say(ProgramMessage(type="ready"))
     while (order := _next_order(orders, resident.world)) is not None:
-        with _beating(say):
+        with alongside(partial(_say_beats, say)):
             end = _run(order, resident, say)
         if resident.world.size > 1 and end.exit_code:
             # Without others a process fails in unforeseen ways: the exit code of the one that went first says more.
@@ -145,20 +145,8 @@ def _send(messages: IO[bytes], lock: threading.Lock, message: ProgramMessage) ->
         messages.flush()
 
 
-@contextmanager
-def _beating(say: Say) -> Iterator[None]:
-    """Say during a run that it makes progress, where it does: who drives the program tells slow from hung by it."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_say_beats, args=(say, ended), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 def _say_beats(say: Say, ended: threading.Event) -> None:
+    """Say during a run that it makes progress, where it does: who drives the program tells slow from hung by it."""
     before = num_beats()
     with contextlib.suppress(OSError, ValueError):  # nobody listens any more
         while not ended.wait(BEAT_SECONDS):

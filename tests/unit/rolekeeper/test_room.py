@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from rolekeeper.errors import StorageFull
+from rolekeeper.errors import StageFailed, StorageFull
 from rolekeeper.room import lacks_room, room_in
 
 FULL = "/dev/full"
@@ -55,7 +55,14 @@ def test_every_library_says_the_same_here(write: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.EACCES, "no"), ValueError("room"), RuntimeError("unexpected"), KeyError(28)]
+    "error",
+    [
+        OSError(errno.EACCES, "no"),
+        ValueError("input_value='No space left on device'"),
+        StageFailed("the scorer refused: No space left on device"),
+        RuntimeError("unexpected"),
+        KeyError(28),
+    ],
 )
 def test_other_errors_stay_as_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, room_in("the shelf"):
