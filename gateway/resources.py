@@ -11,14 +11,16 @@ from gateway.readings import Readings
 from gateway.settings import Settings
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.policy import Policy
+from rolekeeper.jobs.connection import Patience
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.lm.catalog import ModelEntry, load_catalog
 from rolekeeper.policy import load_policy
 from rolekeeper.suites.catalog import SuiteEntry, load_entries
 
-MAX_WAIT_SECONDS = 2.0
-"""For a connection: who waits holds one of the threads that requests are answered in. After it the answer is a 503."""
+DATABASE_PATIENCE_SECONDS = (2.0, 6.0)
+"""For a connection, and for an answer: who waits holds one of the threads that requests are answered in. Then the
+answer is a 503. Both, and a handshake of 2 s, fit into the 10 s in which every request is answered."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def open_resources(settings: Settings) -> Resources:
     """Return the resources. Nothing connects before it is used, so the process starts while Postgres is away."""
     return Resources(
         settings=settings,
-        database=Database(settings.database_url, settings.database_pool_size, MAX_WAIT_SECONDS),
+        database=Database(settings.database_url, settings.database_pool_size, Patience(*DATABASE_PATIENCE_SECONDS)),
         store=Store(settings.store_dir),
         hints=HintSender(Hints(settings.redis_url)),
         catalog=load_catalog(settings.models),

@@ -7,14 +7,16 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rolekeeper.credentials import ServerUrl
+
 
 class Settings(BaseSettings):
     """Read once from ROLEKEEPER_* at start."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True, frozen=True)
 
-    database_url: str
-    redis_url: str
+    database_url: ServerUrl
+    redis_url: ServerUrl
     store_dir: Path
     models: Path | None = None
     gate_policy: Path | None = None

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rolekeeper.credentials import ServerUrl
+
 
 class Settings(BaseSettings):
     """Real servers to use instead of the embedded ones."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True)
 
-    database_url: str | None = None
-    redis_url: str | None = None
+    database_url: ServerUrl | None = None
+    redis_url: ServerUrl | None = None
 
 
 def child_environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -49,7 +49,7 @@ PURE_CALLS = frozenset(
         *("frozenset", "tuple", "dict", "set", "range", "len", "TypeVar", "ParamSpec", "NewType", "TypeAdapter"),
         *("Path", "PurePosixPath", "timedelta", "datetime", "MappingProxyType", "ContextVar", "struct.Struct"),
         *("re.compile", "str.maketrans", ".resolve", ".with_name", ".strftime"),
-        *("APIRouter", "Depends", "Query", "Header", "Body", "HTTPBearer", "MetaData", "Field"),
+        *("APIRouter", "Depends", "Query", "Header", "Body", "HTTPBearer", "MetaData", "Field", "AfterValidator"),
         *("Answer", "BodyLimits", "problem_responses", "typer.Typer", "typer.Option", "typer.Argument", "World"),
     }
 )

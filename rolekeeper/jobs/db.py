@@ -8,22 +8,29 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
+from rolekeeper.jobs.connection import Patience, connect_patiently
+
 AFTER_COMMIT = "after_commit"
 
 
 class Database:
-    """A pool of connections to Postgres. Who gets none within `max_wait_seconds` gets SQLAlchemy's TimeoutError."""
+    """A pool of connections to Postgres. Who gets none within `patience.for_connection` gets SQLAlchemy's TimeoutError.
 
-    def __init__(self, url: str, pool_size: int = 5, max_wait_seconds: float = 30.0) -> None:
+    A server that does not answer within `patience.for_answer` costs its connection: SQLAlchemy's OperationalError.
+    """
+
+    def __init__(self, url: str, pool_size: int = 5, patience: Patience | None = None) -> None:
+        patience = patience or Patience()
         self._engine = create_engine(
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_timeout=max_wait_seconds,
+            pool_timeout=patience.for_connection,
             pool_pre_ping=True,
             hide_parameters=True,  # dialogues and profiles must not reach a log
-            connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000 -c lock_timeout=10000"},
+            connect_args={"connect_timeout": patience.for_handshake, "options": patience.options},
         )
+        connect_patiently(self._engine, patience)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:

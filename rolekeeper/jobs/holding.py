@@ -26,6 +26,7 @@ from rolekeeper.errors import (
 )
 from rolekeeper.jobs import claims
 from rolekeeper.jobs.claims import Claim, Outcome, Wish, Work
+from rolekeeper.jobs.connection import Patience
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.queue import Hints
 from rolekeeper.jobs.states import next_stage
@@ -39,6 +40,11 @@ class Lease(NamedTuple):
 
     seconds: float
     heartbeat_seconds: float
+
+    @property
+    def patience(self) -> Patience:
+        """How long a worker waits for Postgres: not for the whole lease, but as long as a busy server may take."""
+        return Patience(for_answer=max(5.0, self.seconds / 4))
 
 
 class Worker(NamedTuple):

@@ -7,18 +7,20 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rolekeeper.credentials import ServerUrl, ServiceToken
+
 
 class Settings(BaseSettings):
     """Read once from ROLEKEEPER_* at start."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True)
 
-    database_url: str
-    redis_url: str
+    database_url: ServerUrl
+    redis_url: ServerUrl
     store_dir: Path
     scorer_url: str
     evaluator_url: str
-    service_token: str
+    service_token: ServiceToken
     gate_policy: Path | None = None
     lease_seconds: float = Field(default=60.0, gt=0)
     heartbeat_seconds: float = Field(default=2.0, gt=0)

@@ -34,11 +34,12 @@ class Conductor:
         self._settings = settings
         self._store = Store(settings.store_dir)
         self._policy = load_policy(settings.gate_policy)
+        lease = Lease(settings.lease_seconds, settings.heartbeat_seconds)
         self._worker = Worker(
             name=f"{PROCESS}@{socket.gethostname()}:{os.getpid()}",
-            database=Database(settings.database_url),
+            database=Database(settings.database_url, patience=lease.patience),
             hints=Hints(settings.redis_url),
-            lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
+            lease=lease,
             is_draining=is_draining,
         )
 

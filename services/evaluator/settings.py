@@ -8,13 +8,15 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rolekeeper.credentials import ServiceToken
+
 
 class Settings(BaseSettings):
     """Read once from ROLEKEEPER_* at start."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True)
 
-    service_token: str
+    service_token: ServiceToken
     store_dir: Path
     cache_dir: Path
     models: Path | None = None
@@ -31,7 +33,7 @@ class Settings(BaseSettings):
 class JudgeSettings(BaseSettings):
     """What the calibration of a judge needs."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True, extra="ignore")
 
     judges: Path | None = None
 

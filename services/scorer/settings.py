@@ -7,15 +7,17 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rolekeeper.credentials import ServiceToken
+
 
 class Settings(BaseSettings):
     """Read once from ROLEKEEPER_* at start."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True)
 
     scorer_host: str = "127.0.0.1"
     scorer_port: int = Field(default=8001, ge=0, le=65535)
-    service_token: str = Field(min_length=1)
+    service_token: ServiceToken
     models: Path | None = Field(default=None, description="Allow-list of base models; the packaged one if absent")
     cache_dir: Path | None = Field(default=None, description="Where GGUF weights are kept as safetensors")
     scorer_preload: str = Field(default="", description="Base models to load at start, separated by commas")

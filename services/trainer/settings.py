@@ -8,16 +8,18 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rolekeeper.credentials import ServerUrl
+
 from services.trainer.launch import MatmulPrecision
 
 
 class Settings(BaseSettings):
     """Read once from ROLEKEEPER_* at start."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_")
+    model_config = SettingsConfigDict(env_prefix="ROLEKEEPER_", hide_input_in_errors=True)
 
-    database_url: str
-    redis_url: str
+    database_url: ServerUrl
+    redis_url: ServerUrl
     store_dir: Path
     work_dir: Path
     models: Path | None = None

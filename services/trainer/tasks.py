@@ -31,11 +31,12 @@ class Trainer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store(settings.store_dir)
+        lease = Lease(settings.lease_seconds, settings.heartbeat_seconds)
         self._worker = Worker(
             name=f"{PROCESS}@{socket.gethostname()}:{os.getpid()}",
-            database=Database(settings.database_url, pool_size=2),
+            database=Database(settings.database_url, pool_size=2, patience=lease.patience),
             hints=Hints(settings.redis_url),
-            lease=Lease(settings.lease_seconds, settings.heartbeat_seconds),
+            lease=lease,
             is_draining=is_draining,
         )
         self.program = Program(

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 from fastapi.testclient import TestClient
+from sqlalchemy import make_url
 
 from gateway.app import create_app
 from gateway.settings import Settings
 from local.ports import free_ports
 from local.redis_server import RedisServer
 from tests.integration.gateway.calls import CLOSED_REDIS, create_job, problem_of
+from tests.relay import relaying
 
 
 def test_ready_only_while_postgres_answers(client: TestClient, store_dir: Path) -> None:
@@ -28,6 +30,22 @@ def test_ready_only_while_postgres_answers(client: TestClient, store_dir: Path) 
         assert problem_of(response, 503).error.code == "unavailable"
         assert response.headers["retry-after"] == "2"
         assert "127.0.0.1" not in response.text
+
+
+def test_a_postgres_that_hangs_makes_nobody_wait_without_end(
+    client: TestClient, database_url: str, store_dir: Path
+) -> None:
+    """It holds its connections and says nothing, as a stopped process does."""
+    url = make_url(database_url)
+    with relaying(url.port or 0) as relay:
+        through_it = url.set(port=relay.port).render_as_string(hide_password=False)
+        settings = Settings(database_url=through_it, redis_url=CLOSED_REDIS, store_dir=store_dir)
+        with TestClient(create_app(settings), headers=dict(client.headers)) as hung:
+            assert hung.get("/v1/jobs").status_code == 200
+            relay.silent.set()
+            assert problem_of(hung.get("/v1/jobs"), 503).error.code == "unavailable"
+            relay.silent.clear()
+            assert hung.get("/v1/jobs").status_code == 200
 
 
 def test_a_job_is_taken_in_while_redis_is_away(client: TestClient, database_url: str, store_dir: Path) -> None:
