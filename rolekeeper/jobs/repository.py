@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
@@ -63,10 +63,12 @@ def owned_page(
     return rows[:limit], len(rows) > limit
 
 
-def to_page(found: tuple[Sequence[Owned], bool], to_contract: Callable[[Owned], Contracted]) -> Page[Contracted]:
+def to_page(
+    found: tuple[Sequence[Owned], bool], to_contracts: Callable[[Sequence[Owned]], tuple[Contracted, ...]]
+) -> Page[Contracted]:
     """A page of contracts."""
     rows, has_more = found
-    return Page(data=tuple(to_contract(row) for row in rows), has_more=has_more)
+    return Page(data=to_contracts(rows), has_more=has_more)
 
 
 def to_file(row: FileRow) -> UploadedFile:
@@ -120,9 +122,40 @@ def to_error(error: dict[str, Any] | None) -> JobError | None:
     return None if error is None else JobError.model_validate(error)
 
 
+class _Parts(NamedTuple):
+    """What belongs to a job and stands in other tables."""
+
+    stages: Sequence[StageRow]
+    adapter: ArtifactRow | None
+    release: ReleaseRow | None
+
+
 def to_job(session: Session, row: JobRow) -> Job:
     """The job as its owner sees it."""
-    adapter = find_artifact(session, row.id, ArtifactKind.ADAPTER)
+    return to_jobs(session, [row])[0]
+
+
+def to_jobs(session: Session, rows: Sequence[JobRow]) -> tuple[Job, ...]:
+    """The jobs as their owners see them, by three queries however many they are."""
+    ids = [row.id for row in rows]
+    of_these = select(StageRow).where(StageRow.job_id.in_(ids)).execution_options(populate_existing=True)
+    stages = {(stage.job_id, stage.name): stage for stage in session.scalars(of_these)}
+    is_adapter = (ArtifactRow.job_id.in_(ids), ArtifactRow.kind == ArtifactKind.ADAPTER)
+    adapters = {adapter.job_id: adapter for adapter in session.scalars(select(ArtifactRow).where(*is_adapter))}
+    keys = [(row.owner, adapters[row.id].sha256) for row in rows if row.id in adapters]
+    of_them = select(ReleaseRow).where(tuple_(ReleaseRow.owner, ReleaseRow.adapter_sha256).in_(keys))
+    releases = {(release.owner, release.adapter_sha256): release for release in session.scalars(of_them)}
+
+    def parts(row: JobRow) -> _Parts:
+        adapter = adapters.get(row.id)
+        release = None if adapter is None else releases.get((row.owner, adapter.sha256))
+        return _Parts([stages[row.id, name] for name in PIPELINE], adapter, release)
+
+    return tuple(_to_job(row, parts(row)) for row in rows)
+
+
+def _to_job(row: JobRow, parts: _Parts) -> Job:
+    adapter = parts.adapter
     return Job(
         id=row.id,
         status=Status(row.status),
@@ -131,13 +164,13 @@ def to_job(session: Session, row: JobRow) -> Job:
         method=Method.model_validate(row.options["method"]),
         hyperparameters=AskedHyperparameters.model_validate(row.options["hyperparameters"]),
         evaluation=EvaluationOptions.model_validate(row.options["evaluation"]),
-        stages=tuple(to_stage(stage) for stage in stage_rows(session, row.id).values()),
+        stages=tuple(to_stage(stage) for stage in parts.stages),
         cancel_requested=row.cancel_requested_at is not None,
         pause_requested=row.pause_requested_at is not None,
         deadline_at=row.deadline_at,
         harmful_share=row.harmful_share,
         adapter_sha256=adapter.sha256 if adapter else None,
-        release=find_release(session, row.owner, adapter) if adapter else None,
+        release=_to_release(parts.release) if adapter else None,
         evaluates=row.options.get("evaluates"),
         error=to_error(row.error),
         created_at=row.created_at,
@@ -154,7 +187,10 @@ def find_artifact(session: Session, job_id: str, kind: ArtifactKind) -> Artifact
 
 def find_release(session: Session, owner: str, adapter: Artifact) -> Release:
     """Whether the owner's adapter is given out."""
-    row = session.get(ReleaseRow, (owner, adapter.sha256))
+    return _to_release(session.get(ReleaseRow, (owner, adapter.sha256)))
+
+
+def _to_release(row: ReleaseRow | None) -> Release:
     if row is None:
         return Release(status=ReleaseStatus.PENDING)
     outcome = None if row.outcome is None else GateOutcome.model_validate(row.outcome)

@@ -50,12 +50,14 @@ class FileRow(Row):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
-    owner: Mapped[str] = mapped_column(index=True)
+    owner: Mapped[str]
     filename: Mapped[str]
     purpose: Mapped[str]
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+    __table_args__ = (Index(None, "owner", "number"),)
 
 
 class CharacterRow(Row):
@@ -65,7 +67,7 @@ class CharacterRow(Row):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
-    owner: Mapped[str] = mapped_column(index=True)
+    owner: Mapped[str]
     name: Mapped[str]
     profile: Mapped[str]
     num_dialogues: Mapped[int]
@@ -73,6 +75,8 @@ class CharacterRow(Row):
     dialogues_sha256: Mapped[str] = mapped_column(String(64))
     notes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+    __table_args__ = (Index(None, "owner", "number"),)
 
 
 class JobRow(Row):
@@ -82,7 +86,7 @@ class JobRow(Row):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
-    owner: Mapped[str] = mapped_column(index=True)
+    owner: Mapped[str]
     character_id: Mapped[str] = mapped_column(ForeignKey("character.id"))
     base_model: Mapped[str]
     options: Mapped[dict[str, Any]]
@@ -100,6 +104,7 @@ class JobRow(Row):
 
     __table_args__ = (
         CheckConstraint(f"status in ({JOB_STATUSES})", "status"),
+        Index(None, "owner", "number"),
         Index("job_deadline_index", "deadline_at", postgresql_where=text("finished_at is null")),
     )
 

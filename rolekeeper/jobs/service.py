@@ -54,7 +54,7 @@ def get_file(session: Session, owner: str, file_id: str) -> UploadedFile:
 
 def list_files(session: Session, owner: str, after: str | None, limit: int) -> Page[UploadedFile]:
     """Files, newest first."""
-    return to_page(owned_page(session, FileRow, owner, after, limit), repository.to_file)
+    return to_page(owned_page(session, FileRow, owner, after, limit), lambda rows: tuple(map(repository.to_file, rows)))
 
 
 def create_character(session: Session, owner: str, new: NewCharacter) -> Character:
@@ -81,7 +81,9 @@ def get_character(session: Session, owner: str, character_id: str) -> Character:
 
 def list_characters(session: Session, owner: str, after: str | None, limit: int) -> Page[Character]:
     """Characters, newest first."""
-    return to_page(owned_page(session, CharacterRow, owner, after, limit), repository.to_character)
+    return to_page(
+        owned_page(session, CharacterRow, owner, after, limit), lambda rows: tuple(map(repository.to_character, rows))
+    )
 
 
 def create_job(
@@ -143,7 +145,7 @@ def job_version(session: Session, owner: str, job_id: str) -> int:
 
 def list_jobs(session: Session, owner: str, after: str | None, limit: int) -> Page[Job]:
     """Jobs, newest first."""
-    return to_page(owned_page(session, JobRow, owner, after, limit), lambda row: repository.to_job(session, row))
+    return to_page(owned_page(session, JobRow, owner, after, limit), lambda rows: repository.to_jobs(session, rows))
 
 
 def request_cancel(session: Session, owner: str, job_id: str) -> Job:

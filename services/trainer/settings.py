@@ -9,7 +9,6 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rolekeeper.credentials import ServerUrl
-
 from services.trainer.launch import MatmulPrecision
 
 

@@ -28,10 +28,11 @@ def test_a_long_token_is_taken() -> None:
 @pytest.mark.parametrize("field", ["database_url", "redis_url"])
 def test_the_password_of_the_example_starts_no_process(field: str, tmp_path: Path) -> None:
     urls = {"database_url": "postgresql+psycopg://u:good@h/d", "redis_url": "redis://:good@h"}
-    assert GatewaySettings(**urls, store_dir=tmp_path)
-    weak = urls | {field: urls[field].replace("good", PLACEHOLDER)}
+    given = {**urls, "store_dir": str(tmp_path)}
+    assert GatewaySettings.model_validate(given)
+    weak = urls[field].replace("good", PLACEHOLDER)
     with pytest.raises(ValidationError, match="as in the example") as refused:
-        GatewaySettings(**weak, store_dir=tmp_path)
+        GatewaySettings.model_validate(given | {field: weak})
     assert "u:" not in str(refused.value)  # an address holds a secret: it is not shown
 
 

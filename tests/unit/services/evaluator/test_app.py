@@ -53,7 +53,10 @@ BODY: dict[str, Any] = {
 @pytest.fixture
 def settings(catalog_path: Path, tmp_path: Path) -> Settings:
     return Settings(
-        service_token="between-ourselves", store_dir=tmp_path / "store", cache_dir=tmp_path / "cache", models=catalog_path
+        service_token="between-ourselves",
+        store_dir=tmp_path / "store",
+        cache_dir=tmp_path / "cache",
+        models=catalog_path,
     )
 
 
@@ -70,7 +73,13 @@ def problem(client: TestClient, status: int, **changes: object) -> Problem:
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"SERVICE_TOKEN": "between-ourselves", "STORE_DIR": "/s", "CACHE_DIR": "/c", "MODELS": "/m.toml", "EVALUATOR_PORT": "9"}
+    names = {
+        "SERVICE_TOKEN": "between-ourselves",
+        "STORE_DIR": "/s",
+        "CACHE_DIR": "/c",
+        "MODELS": "/m.toml",
+        "EVALUATOR_PORT": "9",
+    }
     for name, value in names.items():
         monkeypatch.setenv(f"ROLEKEEPER_{name}", value)
     settings = Settings()

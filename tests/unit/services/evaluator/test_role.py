@@ -47,7 +47,10 @@ def test_the_role_is_measured_in_the_context_that_was_trained(
     holding = cast(Holding, SimpleNamespace(work=work, report=print))
     held_out = held_out_items(DIALOGUES, context)
     settings = Settings(
-        service_token="between-ourselves", store_dir=tmp_path / "store", cache_dir=tmp_path / "cache", models=catalog_path
+        service_token="between-ourselves",
+        store_dir=tmp_path / "store",
+        cache_dir=tmp_path / "cache",
+        models=catalog_path,
     )
     with TestClient(create_app(settings), headers={"authorization": "Bearer between-ourselves"}) as client:
         evaluator, meter = cast(Remote, Wire(client)), Meter(8, "answers")
