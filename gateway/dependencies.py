@@ -12,6 +12,7 @@ from gateway.auth import find_caller
 from gateway.resources import Resources
 from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.release import Scope
+from rolekeeper.jobs.deletion import Deletion
 from rolekeeper.jobs.keys import Caller
 
 
@@ -62,12 +63,18 @@ def find_auditor(caller: Annotated[Caller, Depends(find_caller)]) -> str:
     return caller.owner
 
 
+def find_deletion(request: Request, caller: Annotated[Caller, Depends(find_writer)]) -> Deletion:
+    """Who deletes, for the audit log."""
+    return Deletion(caller, request.state.request_id)
+
+
 # Routes end it with their endpoint (routing.py); "function" ends it before the answer leaves where one failed.
 SessionDep = Annotated[Session, Depends(open_transaction, scope="function")]
 StoreDep = Annotated[Store, Depends(find_store)]
 ResourcesDep = Annotated[Resources, Depends(find_resources)]
 WriterDep = Annotated[Caller, Depends(find_writer)]
 ApproverDep = Annotated[Caller, Depends(find_approver)]
+DeletionDep = Annotated[Deletion, Depends(find_deletion)]
 OwnerDep = Annotated[str, Depends(find_owner)]
 ReaderDep = Annotated[str, Depends(find_reader)]
 AuditorDep = Annotated[str, Depends(find_auditor)]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ReaderDep, ResourcesDep, SessionDep
+from gateway.dependencies import (
+    AfterQuery,
+    DeletionDep,
+    IdPath,
+    LimitQuery,
+    OwnerDep,
+    ReaderDep,
+    ResourcesDep,
+    SessionDep,
+)
 from gateway.documents import BODY_ERRORS, CHARACTER_BODY, DOWNLOAD_ERRORS
 from gateway.routing import GatewayRoute
 from gateway.uploads import BodyDep, keep_character
 from rolekeeper.contracts.characters import Character
+from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.problems import Page
-from rolekeeper.jobs import service
+from rolekeeper.jobs import deletion, service
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(
@@ -54,3 +64,11 @@ def list_characters(
 def get_character(session: SessionDep, owner: ReaderDep, character_id: IdPath) -> Character:
     """One character, without its dialogues."""
     return service.get_character(session, owner, character_id)
+
+
+@router.delete(
+    "/{character_id}", operation_id="delete_character", summary="Delete a character", responses=problem_responses(409)
+)
+def delete_character(session: SessionDep, by: DeletionDep, character_id: IdPath) -> Deleted:
+    """Delete a character and its dialogues, once its jobs are deleted."""
+    return deletion.delete_character(session, by, character_id)

@@ -6,14 +6,24 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
 from gateway.conditional import download
-from gateway.dependencies import AfterQuery, IdPath, LimitQuery, OwnerDep, ResourcesDep, SessionDep, StoreDep
+from gateway.dependencies import (
+    AfterQuery,
+    DeletionDep,
+    IdPath,
+    LimitQuery,
+    OwnerDep,
+    ResourcesDep,
+    SessionDep,
+    StoreDep,
+)
 from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS, FILE_BODY
 from gateway.routing import GatewayRoute
 from gateway.uploads import UploadDep, keep_file
 from rolekeeper.contracts.artifacts import Artifact
 from rolekeeper.contracts.characters import UploadedFile
+from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.problems import Page
-from rolekeeper.jobs import service
+from rolekeeper.jobs import deletion, service
 from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(
@@ -69,3 +79,9 @@ def get_file_content(
     file = service.get_file(session, owner, file_id)
     artifact = Artifact(sha256=file.sha256, bytes=file.bytes)
     return download(request, store, artifact, file.filename, "application/jsonl")
+
+
+@router.delete("/{file_id}", operation_id="delete_file", summary="Delete a file")
+def delete_file(session: SessionDep, by: DeletionDep, file_id: IdPath) -> Deleted:
+    """Delete an uploaded file. Characters and jobs keep what they took from it."""
+    return deletion.delete_file(session, by, file_id)

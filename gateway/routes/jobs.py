@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from gateway.conditional import is_current, not_modified
 from gateway.dependencies import (
     AfterQuery,
+    DeletionDep,
     IdPath,
     LimitQuery,
     OwnerDep,
@@ -26,11 +27,12 @@ from gateway.quotas import count_prompts, demand_of, refuse_more
 from gateway.resources import Resources
 from gateway.routing import GatewayRoute
 from gateway.suite_files import Shelf, find_suite_files
+from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
 from rolekeeper.errors import UnknownBaseModel
-from rolekeeper.jobs import pausing, service
+from rolekeeper.jobs import deletion, pausing, service
 from rolekeeper.jobs.db import after_commit
 from rolekeeper.jobs.reevaluation import Again, evaluate_again
 from rolekeeper.lm.catalog import find_entry
@@ -137,6 +139,12 @@ def get_job(
 def cancel_job(session: SessionDep, owner: OwnerDep, job_id: IdPath) -> Job:
     """Ask for the job to stop. A running stage stops at its next sign of life; cancelling twice changes nothing."""
     return service.request_cancel(session, owner, job_id)
+
+
+@router.delete("/{job_id}", operation_id="delete_job", summary="Delete a job", responses=problem_responses(409))
+def delete_job(session: SessionDep, by: DeletionDep, job_id: IdPath) -> Deleted:
+    """Delete a job that has ended, with its scores, adapter and report. What was decided on the adapter stays."""
+    return deletion.delete_job(session, by, job_id)
 
 
 @router.post(

@@ -101,6 +101,21 @@ class Store:
             path.unlink(missing_ok=True)
         return len(found)
 
+    def erase(self, sha256: str, age_seconds: float) -> bool:
+        """Remove an artifact, unless it was put within `age_seconds`. Returns whether it is gone."""
+        old, target = time.time() - age_seconds, self._target(sha256)
+        if not target.exists() or _was_changed_at(target) >= old:
+            return not target.exists()
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        aside = self._incoming / f"erased-{sha256}"
+        target.replace(aside)
+        if _was_changed_at(aside) >= old:  # it was put again between the two lines before
+            aside.replace(target)
+            return False
+        aside.unlink()
+        _sync_folder(target.parent)
+        return True
+
     @contextlib.contextmanager
     def _draft(self) -> Iterator[tuple[ArtifactWriter, Path]]:
         """A file that is gone when the block ends, unless it was moved."""

@@ -133,6 +133,17 @@ def cancel(job: JobId, connection: Connection) -> None:
 
 @app.command()
 @spread
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Jobs that have ended, characters, files")],
+    connection: Connection,
+) -> None:
+    """Delete jobs, characters without jobs, and uploaded files. It can't be undone."""
+    with _open(connection) as commands:
+        commands.delete(ids)
+
+
+@app.command()
+@spread
 def pause(job: JobId, connection: Connection) -> None:
     """Ask for a job to make room. A training run stops with a checkpoint."""
     with _open(connection) as commands:

@@ -32,6 +32,7 @@ from rolekeeper.client.download import AdapterDownload, OnBytes
 from rolekeeper.client.errors import network_errors, raise_for_answer
 from rolekeeper.client.patience import OnRetry, persist
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
+from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.events import JobEvent
 from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate
@@ -42,6 +43,9 @@ from rolekeeper.contracts.scores import SampleScore, ScoreSummary
 from rolekeeper.errors import InvalidInput, RolekeeperError
 
 PAGE_SIZE = 100
+FOLDERS = {"job": "jobs", "char": "characters", "file": "files"}
+"""The part of the API's paths, by how an id begins."""
+
 READ_PATIENCE_SECONDS = 5.0
 WAIT_PATIENCE_SECONDS = 120.0
 
@@ -135,6 +139,13 @@ class Client:
     def resume(self, job_id: str) -> Job:
         """Let a paused job go on where it was."""
         return _parse(Job, self._post(f"/v1/jobs/{job_id}/resume"))
+
+    def delete(self, resource_id: str) -> Deleted:
+        """Delete a job that has ended, a character without jobs, or an uploaded file: the id says which it is."""
+        folder = FOLDERS.get(resource_id.partition("_")[0])
+        if folder is None:
+            raise InvalidInput(f"{resource_id!r} is no id of a job, a character or a file: job_..., char_..., file_...")
+        return _parse(Deleted, self._send(self._request("DELETE", f"/v1/{folder}/{resource_id}")))
 
     def evaluate(self, job_id: str, options: EvaluationOptions | None = None) -> Job:
         """Evaluate the job's adapter again, as a job of its own. What `options` does not set is as before."""

@@ -139,6 +139,16 @@ class Commands:
         job = self._session.client.cancel(job_id)
         self._show_wish(job, "" if job.finished_at else "it stops at its next heartbeat")
 
+    def delete(self, ids: list[str]) -> None:
+        """Delete jobs, characters and files, in this order, whatever the order that they are given in."""
+        for resource_id in sorted(ids, key=lambda name: not name.startswith("job_")):
+            deleted = self._session.client.delete(resource_id)
+            if self._session.json:
+                self._session.show_json(deleted)
+            else:
+                erased = f"its bytes are erased after {deleted.erased_after:%Y-%m-%d %H:%M} UTC"
+                self._session.say(f"{deleted.id}  deleted; {erased}")
+
     def pause(self, job_id: str) -> None:
         """Ask for a job to make room."""
         job = self._session.client.pause(job_id)

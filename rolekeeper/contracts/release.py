@@ -74,6 +74,7 @@ class AuditAction(StrEnum):
     ADAPTER_RELEASED = "adapter.released"
     ADAPTER_WITHHELD = "adapter.withheld"
     ADAPTER_DOWNLOADED = "adapter.downloaded"
+    DELETED = "owner.deleted"
 
 
 class AuditEntry(Contract):

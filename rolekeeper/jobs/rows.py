@@ -191,6 +191,15 @@ class ReleaseRow(Row):
     __table_args__ = (CheckConstraint(f"status in ({RELEASE_STATUSES})", "status"),)
 
 
+class ErasureRow(Row):
+    """Bytes that leave the artifact store after `due_at`, unless a row names them then."""
+
+    __tablename__ = "erasure"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class AuditRow(Row):
     """A decision, for good: a trigger refuses to change or remove it. It names jobs and keys but needs neither."""
 

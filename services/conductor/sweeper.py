@@ -6,10 +6,12 @@ import threading
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from rolekeeper.artifacts.store import Store
-from rolekeeper.jobs import sweeps
+from rolekeeper.jobs import erasures, sweeps
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.erasures import KEEP_SECONDS
 from rolekeeper.jobs.queue import Hints
 from services.conductor.settings import Settings
 
@@ -38,6 +40,12 @@ class Sweeper(threading.Thread):
                 structlog.get_logger().warning("sweep failed", reason=str(error).splitlines()[0])
             except Exception as error:
                 structlog.get_logger().exception("sweep failed", reason=repr(error))
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._hints.close()
+        self._database.dispose()
 
     def sweep(self) -> None:
         """One round: leases first, then deadlines, then hints, then files."""
@@ -58,5 +66,16 @@ class Sweeper(threading.Thread):
                 due = sweeps.due_hints(session, stages, num_messages, RESEND_SWEEPS * self._seconds)
             for hint in due:
                 self._hints.send(hint.stage, hint.job_id, hint.request_id)
+        with self._database.transaction() as session:
+            self._erase(session)
         if num_left := self._store.sweep(LEFT_BEHIND_SECONDS):
             structlog.get_logger().warning("removed what was left of artifacts", num_files=num_left)
+
+    def _erase(self, session: Session) -> None:
+        """Remove bytes whose rows were deleted. Those that were put again lately wait for the next round."""
+        due = erasures.due(session)
+        named = erasures.named(session, due)
+        erased = {digest for digest in due if digest not in named and self._store.erase(digest, KEEP_SECONDS)}
+        erasures.forget(session, sorted(named | erased))
+        if erased:
+            structlog.get_logger().info("erased artifacts", num_files=len(erased))

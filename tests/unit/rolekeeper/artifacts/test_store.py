@@ -99,3 +99,32 @@ def test_what_is_no_digest_leads_nowhere(tmp_path: Path, digest: str) -> None:
 def test_unknown_digest_says_so(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="sha256 00"):
         Store(tmp_path).path("00")
+
+
+def test_erasing_keeps_what_was_put_lately(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    artifact = store.put(b"a dialogue")
+    assert not store.erase(artifact.sha256, 60)
+    assert store.path(artifact.sha256).read_bytes() == b"a dialogue"
+    os.utime(store.path(artifact.sha256), (0, 0))
+    assert store.erase(artifact.sha256, 60)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert store.erase(artifact.sha256, 60)  # another sweeper was here before
+
+
+def test_what_is_put_while_it_is_erased_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at its age and the move, somebody puts the same bytes."""
+    store = Store(tmp_path)
+    artifact = store.put(b"a dialogue")
+    os.utime(store.path(artifact.sha256), (0, 0))
+    replace = Path.replace
+
+    def put_first(path: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        store.put(b"a dialogue")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", put_first)
+    assert not store.erase(artifact.sha256, 60)
+    assert store.path(artifact.sha256).read_bytes() == b"a dialogue"
+    assert not list((tmp_path / "incoming").iterdir())

@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
 from rolekeeper.contracts.characters import Character, CharacterCreate, UploadedFile
+from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.events import JobEvent
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
@@ -154,6 +155,11 @@ def _add_writes(app: FastAPI) -> None:
     def create_job(body: JobCreate) -> Response:
         job = make_job(Status.QUEUED, (Status.QUEUED, Status.PENDING, Status.PENDING))
         return _json(job.model_copy(update={"character": body.character}), 202)
+
+    @app.delete("/v1/{folder}/{resource_id}")
+    def delete(folder: str, resource_id: str) -> Response:
+        kind = folder.removesuffix("s")
+        return _json(Deleted.model_validate({"id": resource_id, "object": kind, "erased_after": NOW}))
 
     @app.post("/v1/jobs/{job_id}/cancel")
     def cancel(job_id: str) -> Response:

@@ -175,6 +175,16 @@ def test_pause_and_resume(api: ApiState) -> None:
     assert api.paths() == ["POST /v1/jobs/job_1/pause"] * 2 + ["POST /v1/jobs/job_1/resume"]
 
 
+def test_delete(api: ApiState) -> None:
+    printed = run(api, "delete", "char_1", "job_1", "file_1").stdout
+    assert printed.startswith("job_1  deleted; its bytes are erased after 20")
+    assert api.paths() == ["DELETE /v1/jobs/job_1", "DELETE /v1/characters/char_1", "DELETE /v1/files/file_1"]
+    assert lines(run(api, "delete", "job_1", "--json"))[0]["deleted"] is True
+    refused = run(api, "delete", "adapter_1")
+    assert refused.exit_code == 2
+    assert "'adapter_1' is no id of a job, a character or a file" in refused.stderr
+
+
 def test_watch_tells_of_a_pause(api: ApiState) -> None:
     api.states = [make_job(Status.PAUSED, (SUCCEEDED, Status.QUEUED, PENDING)), DONE]
     assert "train paused" in run(api, "watch", "job_1").stderr
