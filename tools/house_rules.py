@@ -33,7 +33,7 @@ MAY_NAME_STATUSES = ("rolekeeper/web", "gateway", "migrations", "benchmarks", "t
 # reach a person.
 MAY_CATCH_ALL = (
     "gateway/hinting.py",
-    "services/conductor/sweeper.py",
+    "rolekeeper/jobs/rounds.py",
     "rolekeeper/web/errors.py",
     "rolekeeper/web/health.py",
     "rolekeeper/jobs/holding.py",

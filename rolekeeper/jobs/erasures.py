@@ -20,13 +20,13 @@ KEEP_SECONDS = 3600.0
 
 BATCH = 100
 
-NAMED = text("""
+NAMED = """
     select sha256 from file where sha256 = any(:digests)
     union select dialogues_sha256 from character where dialogues_sha256 = any(:digests)
     union select sha256 from artifact where sha256 = any(:digests)
     union select files.value from job, jsonb_each_text(job.options -> 'files') as files
         where files.value = any(:digests)
-""")
+"""
 
 
 def plan(session: Session, digests: Sequence[str], keep_seconds: float = KEEP_SECONDS) -> datetime:
@@ -48,7 +48,7 @@ def due(session: Session) -> list[str]:
 
 def named(session: Session, digests: Sequence[str]) -> set[str]:
     """Those of the digests that some row names."""
-    return set(session.scalars(NAMED, {"digests": list(digests)}))
+    return set(session.scalars(text(NAMED), {"digests": list(digests)}))
 
 
 def forget(session: Session, digests: Sequence[str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from rolekeeper.contracts.jobs import JobError, StageName, Status
+from rolekeeper.contracts.jobs import TERMINAL, JobError, StageName, Status
 from rolekeeper.jobs import repository
 from rolekeeper.jobs.claims import deadline_error, fail_row, is_overdue, requeue_row
 from rolekeeper.jobs.rows import JobRow, StageRow
@@ -62,6 +63,12 @@ def end_overdue(session: Session, job_id: str) -> None:
     for stage in repository.stage_rows(session, job_id).values():
         if job.deadline_at is not None and stage.status == Status.QUEUED and is_overdue(session, job):
             fail_row(session, job, stage, deadline_error(job.deadline_at))
+
+
+def ended(session: Session, job_ids: Sequence[str]) -> dict[str, bool]:
+    """Whether each of these jobs has ended. Those that are not there, because they were deleted, are left out."""
+    rows = session.execute(select(JobRow.id, JobRow.status).where(JobRow.id.in_(job_ids)))
+    return {job_id: Status(status) in TERMINAL for job_id, status in rows}
 
 
 def due_hints(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from celery.signals import worker_ready
 
 from rolekeeper.jobs.draining import drain_at_shutdown
 from rolekeeper.jobs.queue import make_celery
+from rolekeeper.jobs.rounds import start_rounds
 from rolekeeper.logs import configure_logging
 from rolekeeper.policy import load_policy
 from services.conductor.settings import Settings
@@ -21,10 +21,9 @@ def main() -> None:
     settings = Settings()
     configure_logging(PROCESS, settings.log_level)
     load_policy(settings.gate_policy)  # one that can't be used is heard of before there is a job
-    stop = threading.Event()
 
     def start_sweeper(**_signal: Any) -> None:
-        Sweeper(settings, stop).start()
+        start_rounds("sweeper", Sweeper(settings).sweep, settings.sweep_seconds)
 
     worker_ready.connect(start_sweeper, weak=False)
     drain_at_shutdown()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rolekeeper.artifacts.store import Store
@@ -20,27 +17,14 @@ LEFT_BEHIND_SECONDS = 86_400.0
 """Nobody writes one artifact for so long."""
 
 
-class Sweeper(threading.Thread):
-    """Sweeps until `stop` is set. Any number of them may run at once."""
+class Sweeper:
+    """Makes one round after another. Any number of them may run at once: without their rounds nothing heals."""
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        super().__init__(name="sweeper", daemon=True)
+    def __init__(self, settings: Settings) -> None:
         self._database = Database(settings.database_url, pool_size=1)
         self._hints = Hints(settings.redis_url)
         self._store = Store(settings.store_dir)
         self._seconds = settings.sweep_seconds
-        self._stop_sweeping = stop
-
-    def run(self) -> None:
-        """Sweep, wait, sweep again. Whatever goes wrong only delays it: without sweeps nothing heals any more."""
-        while not self._stop_sweeping.wait(self._seconds):
-            try:
-                self.sweep()
-            except SQLAlchemyError as error:
-                structlog.get_logger().warning("sweep failed", reason=str(error).splitlines()[0])
-            except Exception as error:
-                structlog.get_logger().exception("sweep failed", reason=repr(error))
-        self.close()
 
     def close(self) -> None:
         """Close all connections."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def sweep(database_url: str, redis_url: str, store_dir: Path, database: Database
         service_token="between-ourselves",
     )
 
-    sweeper = Sweeper(settings, threading.Event())
+    sweeper = Sweeper(settings)
 
     def run() -> None:
         with database.transaction() as session:

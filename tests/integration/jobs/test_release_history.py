@@ -12,10 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import text
 
 from rolekeeper.contracts.gate import GateOutcome
-from rolekeeper.contracts.release import AuditAction, AuditEntry, ReleaseStatus
+from rolekeeper.contracts.release import AuditAction, AuditEntry, ReleaseStatus, Scope
 from rolekeeper.errors import Conflict
-from rolekeeper.jobs import audit, service
+from rolekeeper.jobs import audit, deletion, service
 from rolekeeper.jobs.db import Database
+from rolekeeper.jobs.deletion import Deletion
+from rolekeeper.jobs.keys import Caller
 from rolekeeper.jobs.releases import ACTIONS
 from tests.integration.jobs.conftest import OWNER
 from tests.integration.jobs.moves import PASSED
@@ -36,6 +38,7 @@ from tests.integration.jobs.releasing import (
     version,
 )
 
+BY_OWNER = Deletion(Caller("key_1", OWNER, frozenset({Scope.WRITE_JOBS})))
 DECISIONS = [AuditAction.ADAPTER_RELEASED, AuditAction.ADAPTER_WITHHELD]
 
 
@@ -96,6 +99,16 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.waiting.remove(job_id)
         with self.database.transaction() as session:
             service.request_cancel(session, OWNER, job_id)
+
+    @precondition(lambda self: len(self.jobs) - len(self.waiting) > 1)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from([job for job in self.jobs if job not in self.waiting]))
+        self.jobs.remove(job_id)
+        with self.database.transaction() as session:
+            deletion.delete_job(session, BY_OWNER, job_id)
+        self.expected.append(AuditAction.DELETED)
+        self.version = version(self.database, self.jobs[0])  # the first may be another job now
 
     @rule(data=st.data())
     def evaluate_again(self, data: st.DataObject) -> None:
