@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, MetaData, String, text
+from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, MetaData, String, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -201,7 +201,10 @@ class ErasureRow(Row):
 
 
 class AuditRow(Row):
-    """A decision, for good: a trigger refuses to change or remove it. It names jobs and keys but needs neither."""
+    """A decision, for good: a trigger refuses to change or remove it. It names jobs and keys but needs neither.
+
+    Another trigger gives it its id, and the digest that chains it to the entry before.
+    """
 
     __tablename__ = "audit"
 
@@ -215,5 +218,6 @@ class AuditRow(Row):
     report_sha256: Mapped[str | None] = mapped_column(String(64))
     note: Mapped[str | None]
     request_id: Mapped[str | None]
+    sha256: Mapped[str] = mapped_column(String(64), FetchedValue())
 
     __table_args__ = (Index(None, "owner", "id"), Index(None, "job_id", "id"))

@@ -17,7 +17,7 @@ from local.processes import ROOT
 from local.settings import child_environment
 from rolekeeper.contracts.release import ReleaseStatus, Scope
 from rolekeeper.errors import AdapterWithheld
-from rolekeeper.jobs import keys, releases, service
+from rolekeeper.jobs import chain, keys, releases, service
 from rolekeeper.jobs.db import Database
 
 OLD_ROWS = """
@@ -93,3 +93,22 @@ def test_the_schema_is_that_of_the_rows_and_can_go_back(empty_url: str, engine: 
     assert rows(engine, "select to_regclass('audit'), to_regclass('release')") == [(None, None)]
     assert rows(engine, "select proname from pg_proc where proname = 'refuse_change'") == []
     alembic(empty_url, "upgrade", "head")
+
+
+def test_a_log_from_before_becomes_a_chain_and_goes_on_without_it(empty_url: str, engine: Engine) -> None:
+    alembic(empty_url, "upgrade", "0006")
+    entry = text("insert into audit (owner, action, note) values ('platform', 'key.created', 'Čapek \\ \"\t')")
+    with engine.begin() as connection:
+        for _ in range(3):
+            connection.execute(entry)
+    alembic(empty_url, "upgrade", "head")
+    database = Database(empty_url)
+    with engine.begin() as connection:
+        connection.execute(entry)
+    with database.transaction() as session:
+        assert chain.verify(session).entry == 4
+    database.dispose()
+    alembic(empty_url, "downgrade", "0006")
+    with engine.begin() as connection:
+        connection.execute(entry)
+    assert rows(engine, "select array_agg(id order by id) from audit") == [([1, 2, 3, 4, 5],)]

@@ -234,6 +234,7 @@ SCOPES: dict[str, set[Scope]] = {
     "list_characters": READ,
     "get_character": READ,
     "create_file": WRITE,
+    **dict.fromkeys(("delete_character", "delete_file", "delete_job"), WRITE),
     "list_files": WRITE,
     "get_file": WRITE,
     "get_file_content": WRITE,
