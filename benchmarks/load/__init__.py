@@ -1,0 +1,1 @@
+"""The gateway under load, beside a plain FastAPI + SQLAlchemy route in the same run."""
