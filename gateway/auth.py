@@ -33,7 +33,7 @@ def authenticate(request: Request) -> None:
 def find_caller(request: Request, credentials: Credentials) -> Caller:
     """Return who sent the bearer key. Raises Unauthorized.
 
-    It uses a transaction of its own, so that no connection is held while a body is uploaded.
+    It uses a session of its own, so that no connection is held while a body is uploaded.
     """
     if CALLER in request.scope:
         known: Caller = request.scope[CALLER]
@@ -41,5 +41,5 @@ def find_caller(request: Request, credentials: Credentials) -> Caller:
     if credentials is None:
         raise Unauthorized("send your API key as `Authorization: Bearer rk_...`")
     resources: Resources = request.app.state.resources
-    with resources.database.transaction() as session:
+    with resources.database.look() as session:
         return keys.find_caller(session, credentials.credentials)

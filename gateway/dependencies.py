@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
@@ -15,12 +14,13 @@ from rolekeeper.contracts.release import Scope
 from rolekeeper.jobs.deletion import Deletion
 from rolekeeper.jobs.keys import Caller
 
+# FastAPI runs a plain function in a thread of its pool, and each hop there and back costs more than these do. They are
+# coroutines, and do nothing that waits.
 
-def open_transaction(request: Request) -> Iterator[Session]:
-    """One transaction per request."""
-    resources: Resources = request.app.state.resources
-    with resources.database.transaction() as session:
-        yield session
+
+async def open_session(request: Request) -> Session:
+    """A session for one transaction: it connects when it is first used, and its route ends it."""
+    return find_resources(request).database.session()
 
 
 def find_resources(request: Request) -> Resources:
@@ -29,49 +29,53 @@ def find_resources(request: Request) -> Resources:
     return resources
 
 
-def find_store(request: Request) -> Store:
+async def give_resources(request: Request) -> Resources:
+    """The resources of this process, as a dependency."""
+    return find_resources(request)
+
+
+async def find_store(request: Request) -> Store:
     """The artifact store."""
     return find_resources(request).store
 
 
-def find_writer(caller: Annotated[Caller, Depends(find_caller)]) -> Caller:
+async def find_writer(caller: Annotated[Caller, Depends(find_caller)]) -> Caller:
     """Who calls, with a key that may do all with characters and jobs. Raises Forbidden."""
     caller.require(Scope.WRITE_JOBS)
     return caller
 
 
-def find_owner(caller: Annotated[Caller, Depends(find_writer)]) -> str:
+async def find_owner(caller: Annotated[Caller, Depends(find_writer)]) -> str:
     """The owner of such a key. Raises Forbidden."""
     return caller.owner
 
 
-def find_approver(caller: Annotated[Caller, Depends(find_caller)]) -> Caller:
+async def find_approver(caller: Annotated[Caller, Depends(find_caller)]) -> Caller:
     """Who calls, with a key that may decide on adapters. Raises Forbidden."""
     caller.require(Scope.APPROVE)
     return caller
 
 
-def find_reader(caller: Annotated[Caller, Depends(find_caller)]) -> str:
+async def find_reader(caller: Annotated[Caller, Depends(find_caller)]) -> str:
     """The owner, of a key that may read jobs and what they made. Raises Forbidden."""
     caller.require(Scope.WRITE_JOBS, Scope.APPROVE)
     return caller.owner
 
 
-def find_auditor(caller: Annotated[Caller, Depends(find_caller)]) -> str:
+async def find_auditor(caller: Annotated[Caller, Depends(find_caller)]) -> str:
     """The owner, of a key that may read the audit log. Raises Forbidden."""
     caller.require(Scope.READ_AUDIT, Scope.APPROVE)
     return caller.owner
 
 
-def find_deletion(request: Request, caller: Annotated[Caller, Depends(find_writer)]) -> Deletion:
+async def find_deletion(request: Request, caller: Annotated[Caller, Depends(find_writer)]) -> Deletion:
     """Who deletes, for the audit log."""
     return Deletion(caller, request.state.request_id)
 
 
-# Routes end it with their endpoint (routing.py); "function" ends it before the answer leaves where one failed.
-SessionDep = Annotated[Session, Depends(open_transaction, scope="function")]
+SessionDep = Annotated[Session, Depends(open_session)]
 StoreDep = Annotated[Store, Depends(find_store)]
-ResourcesDep = Annotated[Resources, Depends(find_resources)]
+ResourcesDep = Annotated[Resources, Depends(give_resources)]
 WriterDep = Annotated[Caller, Depends(find_writer)]
 ApproverDep = Annotated[Caller, Depends(find_approver)]
 DeletionDep = Annotated[Deletion, Depends(find_deletion)]

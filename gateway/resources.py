@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.doorway import Doorway
 from gateway.hinting import HintSender
 from gateway.quotas import Quotas, load_quotas
 from gateway.readings import Readings
@@ -25,7 +26,7 @@ answer is a 503. Both, and a handshake of 2 s, fit into the 10 s in which every 
 
 @dataclass(frozen=True)
 class Resources:
-    """Database, store and queue, what the operator allows and asks for, and the uploads that are being read."""
+    """Database, store and queue, what the operator allows and asks for, and who is inside."""
 
     settings: Settings
     database: Database
@@ -36,6 +37,7 @@ class Resources:
     quotas: Quotas
     suites: Mapping[str, SuiteEntry]
     readings: Readings = field(default_factory=Readings)
+    doorway: Doorway = field(default_factory=Doorway)
 
     def close(self) -> None:
         """Close all connections."""

@@ -32,10 +32,18 @@ class Database:
         )
         connect_patiently(self._engine, patience)
 
+    def session(self) -> Session:
+        """A session that connects when it is first used. Whoever opens it ends it: by `finish`, or by closing it."""
+        return Session(self._engine, expire_on_commit=False)
+
+    def look(self) -> Session:
+        """A session without a transaction, for one read: it costs one message there and back, not three."""
+        return Session(self._engine.execution_options(isolation_level="AUTOCOMMIT"))
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that commits when the block ends, and rolls back when it raises."""
-        with Session(self._engine, expire_on_commit=False) as session:
+        with self.session() as session:
             yield session
             finish(session)
 

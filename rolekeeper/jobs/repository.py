@@ -144,7 +144,8 @@ def to_jobs(session: Session, rows: Sequence[JobRow]) -> tuple[Job, ...]:
     adapters = {adapter.job_id: adapter for adapter in session.scalars(select(ArtifactRow).where(*is_adapter))}
     keys = [(row.owner, adapters[row.id].sha256) for row in rows if row.id in adapters]
     of_them = select(ReleaseRow).where(tuple_(ReleaseRow.owner, ReleaseRow.adapter_sha256).in_(keys))
-    releases = {(release.owner, release.adapter_sha256): release for release in session.scalars(of_them)}
+    decided = session.scalars(of_them) if keys else ()
+    releases = {(release.owner, release.adapter_sha256): release for release in decided}
 
     def parts(row: JobRow) -> _Parts:
         adapter = adapters.get(row.id)
@@ -152,6 +153,11 @@ def to_jobs(session: Session, rows: Sequence[JobRow]) -> tuple[Job, ...]:
         return _Parts([stages[row.id, name] for name in PIPELINE], adapter, release)
 
     return tuple(_to_job(row, parts(row)) for row in rows)
+
+
+def to_new_job(row: JobRow, stages: Sequence[StageRow]) -> Job:
+    """A job that was just made, with its stages in their order, as its owner sees it: nothing is read again."""
+    return _to_job(row, _Parts(stages, None, None))
 
 
 def _to_job(row: JobRow, parts: _Parts) -> Job:
@@ -185,11 +191,6 @@ def find_artifact(session: Session, job_id: str, kind: ArtifactKind) -> Artifact
     return None if row is None else Artifact(sha256=row.sha256, bytes=row.bytes)
 
 
-def find_release(session: Session, owner: str, adapter: Artifact) -> Release:
-    """Whether the owner's adapter is given out."""
-    return _to_release(session.get(ReleaseRow, (owner, adapter.sha256)))
-
-
 def _to_release(row: ReleaseRow | None) -> Release:
     if row is None:
         return Release(status=ReleaseStatus.PENDING)
@@ -205,11 +206,14 @@ def _to_release(row: ReleaseRow | None) -> Release:
     )
 
 
-def release_version(session: Session, job: JobRow) -> int:
-    """A number that grows whenever something is decided on the job's adapter; 0 while there is none."""
-    adapter = find_artifact(session, job.id, ArtifactKind.ADAPTER)
-    row = None if adapter is None else session.get(ReleaseRow, (job.owner, adapter.sha256))
-    return 0 if row is None else row.version
+def job_version(session: Session, owner: str, job_id: str) -> int:
+    """A number that grows whenever the job changes, or something is decided on its adapter. Raises NotFound."""
+    of_job = (ArtifactRow.job_id == JobRow.id) & (ArtifactRow.kind == ArtifactKind.ADAPTER)
+    of_adapter = (ReleaseRow.owner == JobRow.owner) & (ReleaseRow.adapter_sha256 == ArtifactRow.sha256)
+    query = select(JobRow.version + func.coalesce(ReleaseRow.version, 0)).select_from(JobRow)
+    joined = query.outerjoin(ArtifactRow, of_job).outerjoin(ReleaseRow, of_adapter)
+    version = session.scalars(joined.where(JobRow.id == job_id, JobRow.owner == owner)).one_or_none()
+    return owned_row(session, JobRow, owner, job_id).version if version is None else version
 
 
 def events_after(session: Session, job_id: str, after: int, limit: int) -> Page[JobEvent]:

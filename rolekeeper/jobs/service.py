@@ -108,8 +108,7 @@ def create_job(
     )
     session.add(row)
     session.flush()
-    stages = first_statuses()
-    session.add_all(
+    stages = [
         StageRow(
             job_id=row.id,
             name=name,
@@ -117,11 +116,12 @@ def create_job(
             # The caller sends a hint right after the commit; the sweeper need not send another at once.
             hinted_at=func.clock_timestamp() if status == Status.QUEUED else None,
         )
-        for name, status in stages.items()
-    )
+        for name, status in first_statuses().items()
+    ]
+    session.add_all(stages)
     repository.add_event(session, row.id, "job.created", "the job is queued")
     session.flush()
-    return repository.to_job(session, row)
+    return repository.to_new_job(row, stages)
 
 
 def refuse_more_jobs(session: Session, owner: str, most: int) -> None:
@@ -139,8 +139,7 @@ def get_job(session: Session, owner: str, job_id: str) -> Job:
 
 def job_version(session: Session, owner: str, job_id: str) -> int:
     """A number that grows whenever the job changes. Raises NotFound."""
-    job = owned_row(session, JobRow, owner, job_id)
-    return job.version + repository.release_version(session, job)
+    return repository.job_version(session, owner, job_id)
 
 
 def list_jobs(session: Session, owner: str, after: str | None, limit: int) -> Page[Job]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import anyio.to_thread
 import pytest
@@ -15,8 +17,11 @@ from fastapi.testclient import TestClient
 
 from gateway.app import create_app
 from gateway.dialogues import Intake
+from gateway.doorway import NUM_INSIDE, Doorway
 from gateway.settings import Settings
-from tests.integration.gateway.calls import LINE, PROFILE, create_job
+from rolekeeper.jobs import service
+from tests.integration.gateway.calls import LINE, PROFILE, create_job, problem_of
+from tests.integration.gateway.conftest import Gateway
 
 NUM_THREADS = 2
 
@@ -71,3 +76,45 @@ def test_no_connection_is_held_while_a_file_is_read(
         finally:
             may_end.set()
         assert [answer.result().is_success for answer in answers] == [True, True]
+
+
+def test_a_burst_is_answered_and_what_is_too_much_is_told_to_come_again(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is inside and does not leave before all others were turned away."""
+    path, entered, leave = f"/v1/jobs/{create_job(client)}", threading.Event(), threading.Event()
+    job_version = service.job_version
+
+    def look_slowly(*arguments: Any) -> int:
+        entered.set()
+        leave.wait(20)
+        return job_version(*arguments)
+
+    monkeypatch.setattr(service, "job_version", look_slowly)
+    object.__setattr__(app.state.resources, "doorway", Doorway(num_inside=1, max_wait_seconds=0.2))
+    with TestClient(app, headers=dict(client.headers)) as crowded, ThreadPoolExecutor(8) as pool:
+        first = pool.submit(crowded.get, path)
+        assert entered.wait(20)
+        others = [pool.submit(crowded.get, path) for _ in range(20)]
+        for other in others:
+            answer = other.result()
+            assert problem_of(answer, 503).error.code == "overloaded"
+            assert answer.headers["retry-after"] == "2"
+        assert crowded.get("/readyz").status_code == 200
+        leave.set()
+        assert first.result().status_code == 200
+        assert crowded.get(path).status_code == 200
+
+
+def test_nobody_is_inside_while_a_body_comes_in(gateway: Gateway) -> None:
+    """More clients than may be inside have sent all but the end of their bodies, and the next request is answered."""
+    url = gateway.client.base_url
+    names = (b"host: x", b"authorization: %s", b"content-type: application/json", b"content-length: 9")
+    head = b"\r\n".join([b"POST %s HTTP/1.1", *names, b"", b"{"])
+    key = gateway.client.headers["authorization"].encode()
+    with contextlib.ExitStack() as stack:
+        for path in (b"/v1/jobs", b"/v1/characters"):
+            for _ in range(NUM_INSIDE):
+                slow = stack.enter_context(socket.create_connection((url.host, url.port or 0), timeout=30))
+                slow.sendall(head % (path, key))
+        assert gateway.client.get("/v1/jobs").status_code == 200

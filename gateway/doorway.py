@@ -1,0 +1,38 @@
+"""How many requests are answered at once. The others wait outside in their order, and are turned away after a while.
+
+Inside they share threads, connections and one interpreter. Were all of them inside, each would wait for each of its
+threads behind all others, and all answers would come at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from rolekeeper.errors import Unavailable
+
+NUM_INSIDE = 16
+MAX_WAIT_SECONDS = 4.0
+
+
+class Doorway:
+    """Used by the event loop's thread only."""
+
+    def __init__(self, num_inside: int = NUM_INSIDE, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
+        self._places = asyncio.Semaphore(num_inside)
+        self._max_wait_seconds = max_wait_seconds
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncIterator[None]:
+        """Be inside until the block ends. Raises Unavailable for who waited too long."""
+        try:
+            async with asyncio.timeout(self._max_wait_seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            detail = "more requests come in than can be answered; send this one again in a few seconds"
+            raise Unavailable(detail, code="overloaded") from None
+        try:
+            yield
+        finally:
+            self._places.release()
