@@ -20,6 +20,10 @@ from rolekeeper.web.errors import UNAVAILABLE, Answer
 from rolekeeper.web.openapi import document_models
 
 API_VERSION = "1"
+ROUTERS = (
+    *(characters.router, files.router, jobs.router, jobs.polled),
+    *(events.router, results.router, releases.router),
+)
 ANSWERS: dict[type[Exception], Answer] = {
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
@@ -42,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = create_web_app(
         "Rolekeeper",
-        [characters.router, files.router, jobs.router, events.router, results.router, releases.router],
+        ROUTERS,
         lifespan=lifespan,
         checks={"database": resources.database.ping, "store": resources.store.check},
         limits=LIMITS,

@@ -24,10 +24,15 @@ CALLER = "rolekeeper.caller"
 
 def authenticate(request: Request) -> None:
     """Find out who sends a request before its body is read. Raises Unauthorized."""
-    scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
-    is_bearer = scheme.lower() == "bearer" and bool(key)
-    credentials = HTTPAuthorizationCredentials(scheme=scheme, credentials=key) if is_bearer else None
+    key = bearer_key(request)
+    credentials = None if key is None else HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
     request.scope[CALLER] = find_caller(request, credentials)
+
+
+def bearer_key(request: Request) -> str | None:
+    """The key that a request carries, if it does."""
+    scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
+    return key if scheme.lower() == "bearer" and key else None
 
 
 def find_caller(request: Request, credentials: Credentials) -> Caller:

@@ -23,6 +23,11 @@ def not_modified(headers: dict[str, str]) -> Response:
     return Response(status_code=304, headers=headers)
 
 
+def version_headers(version: int) -> dict[str, str]:
+    """Return the headers of something that is told by a version: its ETag, and that it is asked for each time."""
+    return {"etag": f'"{version}"', "cache-control": "private, no-cache"}
+
+
 def artifact_headers(artifact: Artifact) -> dict[str, str]:
     """Return the headers that name the bytes: a strong ETag, and the digest of the whole (RFC 9530)."""
     digest = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()

@@ -12,14 +12,13 @@ from contextlib import asynccontextmanager
 
 from rolekeeper.errors import Unavailable
 
-NUM_INSIDE = 16
 MAX_WAIT_SECONDS = 4.0
 
 
 class Doorway:
     """Used by the event loop's thread only."""
 
-    def __init__(self, num_inside: int = NUM_INSIDE, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
+    def __init__(self, num_inside: int, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
         self._places = asyncio.Semaphore(num_inside)
         self._max_wait_seconds = max_wait_seconds
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.doorway import Doorway
 from gateway.hinting import HintSender
+from gateway.polls import Polls
 from gateway.quotas import Quotas, load_quotas
 from gateway.readings import Readings
 from gateway.settings import Settings
@@ -36,8 +37,9 @@ class Resources:
     policy: Policy
     quotas: Quotas
     suites: Mapping[str, SuiteEntry]
+    doorway: Doorway
+    polls: Polls
     readings: Readings = field(default_factory=Readings)
-    doorway: Doorway = field(default_factory=Doorway)
 
     def close(self) -> None:
         """Close all connections."""
@@ -47,13 +49,17 @@ class Resources:
 
 def open_resources(settings: Settings) -> Resources:
     """Return the resources. Nothing connects before it is used, so the process starts while Postgres is away."""
+    database = Database(settings.database_url, settings.database_pool_size, Patience(*DATABASE_PATIENCE_SECONDS))
     return Resources(
         settings=settings,
-        database=Database(settings.database_url, settings.database_pool_size, Patience(*DATABASE_PATIENCE_SECONDS)),
+        database=database,
         store=Store(settings.store_dir),
         hints=HintSender(Hints(settings.redis_url)),
         catalog=load_catalog(settings.models),
         policy=load_policy(settings.gate_policy).policy,
         quotas=load_quotas(settings.quotas),
         suites=load_entries(),
+        # Who is inside finds a connection that is open: to open one costs more than all that is done with it.
+        doorway=Doorway(settings.database_pool_size),
+        polls=Polls(database),
     )

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -48,9 +49,7 @@ def main() -> None:
         for name, loaded in (("gateway", gateway), ("plain", plain)):
             job = asyncio.run(call(loaded, "/v1/jobs", order))
             for case in cases(options, loaded, order, job):
-                before = loaded.resident_mib()
-                figures = asyncio.run(case.load)
-                figures |= {"mib_before": round(before), "mib_after": round(loaded.resident_mib())}
+                figures = measured(loaded, case)
                 line = {"benchmark": "load", "case": case.name, "server": name, "processor": processor_name()}
                 print(json.dumps(line | rounded(figures)), flush=True)
 
@@ -80,6 +79,14 @@ def cases(options: argparse.Namespace, loaded: Loaded, order: dict[str, str], jo
         yield Case(f"polls {how}", polls(server, path, options.pollers, options.seconds, with_etag))
     if is_ours:
         yield Case("streams", streams(server, f"{path}/events", options.streams, options.seconds))
+
+
+def measured(loaded: Loaded, case: Case) -> Figures:
+    """The figures of a case, and what it cost the server."""
+    memory, computed, started = loaded.resident_mib(), loaded.cpu_seconds(), time.perf_counter()
+    figures = asyncio.run(case.load)
+    cpu = (loaded.cpu_seconds() - computed) / (time.perf_counter() - started)
+    return figures | {"cpu_share": cpu, "mib_before": round(memory), "mib_after": round(loaded.resident_mib())}
 
 
 async def call(loaded: Loaded, path: str, body: object) -> str:

@@ -68,7 +68,7 @@ async def polls(server: Server, path: str, num_pollers: int, seconds: float, wit
             known: dict[str, str] = {"if_none_match": etag} if with_etag and etag else {}
             reply = await line.ask(server.request("GET", path, **known), PATIENCE_SECONDS, due)
             replies.append(reply)
-            etag, due = reply.etag, due + POLL_SECONDS
+            etag, due = reply.etag or etag, due + POLL_SECONDS
         line.close()
         return replies
 

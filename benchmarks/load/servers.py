@@ -33,6 +33,11 @@ class Loaded(NamedTuple):
         """Memory of the process."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / (1 << 20)
 
+    def cpu_seconds(self) -> float:
+        """Time that the process has computed, its threads together."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[tuple[Loaded, Loaded]]:

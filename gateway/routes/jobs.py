@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 from sqlalchemy.orm import Session
 
-from gateway.conditional import is_current, not_modified
+from gateway.conditional import is_current, not_modified, version_headers
 from gateway.dependencies import (
     AfterQuery,
     DeletionDep,
@@ -25,7 +25,7 @@ from gateway.documents import BODY_ERRORS, DOWNLOAD_ERRORS, EVALUATION_EXAMPLES,
 from gateway.method_files import keep_method_files
 from gateway.quotas import count_prompts, demand_of, refuse_more
 from gateway.resources import Resources
-from gateway.routing import GatewayRoute
+from gateway.routing import GatewayRoute, PolledRoute
 from gateway.suite_files import Shelf, find_suite_files
 from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.evaluation import EvaluationOptions
@@ -41,6 +41,10 @@ from rolekeeper.web.errors import problem_responses
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=GatewayRoute
+)
+
+polled = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], responses=problem_responses(*DOWNLOAD_ERRORS), route_class=PolledRoute
 )
 
 
@@ -109,7 +113,7 @@ def list_jobs(session: SessionDep, owner: ReaderDep, after: AfterQuery = None, l
     return service.list_jobs(session, owner, after, limit)
 
 
-@router.get(
+@polled.get(
     "/{job_id}",
     operation_id="get_job",
     summary="Get a job",
@@ -121,9 +125,8 @@ def get_job(
 ) -> Job | Response:
     """Status, stages and progress. Poll it with If-None-Match: an unchanged job is a 304 without a body."""
     # The version is read first: at worst it is older than the body, and the next poll brings the body again.
-    etag = f'"{service.job_version(session, owner, job_id)}"'
-    headers = {"etag": etag, "cache-control": "private, no-cache"}
-    if is_current(request, etag):
+    headers = version_headers(service.job_version(session, owner, job_id))
+    if is_current(request, headers["etag"]):
         return not_modified(headers)
     response.headers.update(headers)
     return service.get_job(session, owner, job_id)

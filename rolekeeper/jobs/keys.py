@@ -7,9 +7,11 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Literal, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, String, any_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.release import AuditAction, Scope
@@ -72,17 +74,48 @@ def find_caller(session: Session, key: str) -> Caller:
     Raises:
         Unauthorized: the key is not known, or has ended.
     """
-    prefix, _, rest = key.partition("_")
-    key_id, _, secret = rest.partition("_")
-    is_written_so = prefix == KEY_PREFIX and key.isascii() and "\0" not in key
-    query = select(ApiKeyRow, func.clock_timestamp()).where(ApiKeyRow.id == key_id)
-    found = session.execute(query).one_or_none() if is_written_so else None
-    expected = found[0].secret_sha256 if found else ""
-    if found is None or not hmac.compare_digest(expected, hash_secret(secret)):
+    found = _look_up(session, [key])
+    if key not in found:
         raise Unauthorized("this API key is not known: check it, or ask the operator for a new one")
-    row, now = found
+    row, now = found[key]
     if (status := _status(row, now)) != "valid":
         raise Unauthorized(f"this API key is {status}: ask the operator for a new one")
+    return _to_caller(row)
+
+
+def find_callers(session: Session, keys: Iterable[str]) -> dict[str, Caller]:
+    """Who sent each of these bearer keys; those that are not known or have ended are left out."""
+    found = _look_up(session, keys)
+    return {key: _to_caller(row) for key, (row, now) in found.items() if _status(row, now) == "valid"}
+
+
+def _look_up(session: Session, keys: Iterable[str]) -> dict[str, tuple[ApiKeyRow, datetime]]:
+    """The rows of the keys whose secrets are right, and the database's time."""
+    secrets_by_key = {key: parts for key in keys if (parts := _split(key)) is not None}
+    if not secrets_by_key:
+        return {}
+    ids = [key_id for key_id, _ in secrets_by_key.values()]
+    rows = {row.id: (row, now) for row, now in session.execute(_of_ids(), {"ids": ids})}
+    return {
+        key: rows[key_id]
+        for key, (key_id, secret) in secrets_by_key.items()
+        if key_id in rows and hmac.compare_digest(rows[key_id][0].secret_sha256, hash_secret(secret))
+    }
+
+
+@cache
+def _of_ids() -> Select[ApiKeyRow, datetime]:
+    return select(ApiKeyRow, func.clock_timestamp()).where(ApiKeyRow.id == any_(bindparam("ids", type_=ARRAY(String))))
+
+
+def _split(key: str) -> tuple[str, str] | None:
+    """Id and secret of a key; None where it is not written as keys are."""
+    prefix, _, rest = key.partition("_")
+    key_id, _, secret = rest.partition("_")
+    return (key_id, secret) if prefix == KEY_PREFIX and key.isascii() and "\0" not in key else None
+
+
+def _to_caller(row: ApiKeyRow) -> Caller:
     return Caller(row.id, row.owner, frozenset(Scope(scope) for scope in row.scopes))
 
 

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HEADER = "x-request-id"
 # Anything else could forge log lines or grow them without end.
 SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# They are most of all requests where clients poll. The metrics count them.
+NOT_MODIFIED = 304
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -42,7 +44,7 @@ class RequestIds:
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
-                if scope["path"] not in QUIET or status >= 400:
+                if (scope["path"] not in QUIET and status != NOT_MODIFIED) or status >= 400:
                     _log(scope, status, time.perf_counter() - started)
 
 

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from gateway.app import create_app
 from gateway.dialogues import Intake
-from gateway.doorway import NUM_INSIDE, Doorway
+from gateway.doorway import Doorway
 from gateway.settings import Settings
 from rolekeeper.jobs import service
 from tests.integration.gateway.calls import LINE, PROFILE, create_job, problem_of
@@ -114,7 +114,7 @@ def test_nobody_is_inside_while_a_body_comes_in(gateway: Gateway) -> None:
     key = gateway.client.headers["authorization"].encode()
     with contextlib.ExitStack() as stack:
         for path in (b"/v1/jobs", b"/v1/characters"):
-            for _ in range(NUM_INSIDE):
+            for _ in range(20):
                 slow = stack.enter_context(socket.create_connection((url.host, url.port or 0), timeout=30))
                 slow.sendall(head % (path, key))
         assert gateway.client.get("/v1/jobs").status_code == 200

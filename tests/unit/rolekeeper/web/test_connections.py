@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -96,6 +97,34 @@ def test_headers_that_drip_are_not_waited_for(connect: Connect) -> None:
             if select.select([client], [], [], QUICK / 8)[0]:
                 break
         assert b" 408 " in client.recv(65536)
+
+
+def test_headers_without_end_are_not_kept(connect: Connect) -> None:
+    """The server closes with bytes unread, which resets the connection: the client may never read why."""
+    header, answer = b"x: " + b"y" * 4000 + b"\r\n", b" 413 "
+    with connect() as client, contextlib.suppress(ConnectionError):
+        client.sendall(GET[:-2] + 10 * header)
+        assert not select.select([client], [], [], QUICK / 10)[0]  # 40 KB are taken
+        client.sendall(10 * header)
+        answer = client.recv(65536)
+    assert b" 413 " in answer
+
+
+def test_blank_lines_between_requests_hold_no_connection(connect: Connect) -> None:
+    with connect() as client:
+        client.sendall(GET)
+        assert read_until(client, b'"done"')
+        client.sendall(b"\r\n")
+        assert b" 408 " in read_all(client)
+
+
+def test_a_request_that_comes_behind_a_slow_one_does_not_break_its_answer(connect: Connect) -> None:
+    """Its headers are late, but an answer is being made on this connection."""
+    with connect() as client:
+        client.sendall(GET + GET[:9])
+        answer = read_all(client)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.index(b'"done"') < answer.index(b" 408 ")
 
 
 def test_a_long_answer_and_a_pause_between_requests_are_no_slow_headers(connect: Connect) -> None:
