@@ -66,6 +66,7 @@ FILE_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["file", "purpose"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "contentMediaType": "application/octet-stream"},
                         "purpose": {"type": "string", "enum": ["fine-tune", "suite"]},

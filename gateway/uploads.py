@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from gateway.cutting import Cut
 from gateway.dependencies import OwnerDep
@@ -20,6 +21,7 @@ from rolekeeper.artifacts.store import Store
 from rolekeeper.contracts.artifacts import Artifact
 from rolekeeper.contracts.characters import CharacterCreate, UploadedFile
 from rolekeeper.contracts.problems import ErrorItem
+from rolekeeper.errors import InvalidInput
 from rolekeeper.jobs import service
 from rolekeeper.jobs.service import NewCharacter
 from rolekeeper.suites.own import MAX_SUITE_BYTES, check_suite
@@ -50,8 +52,14 @@ async def read_body(request: Request, _owner: OwnerDep) -> bytes:
 
 async def read_upload(request: Request, _owner: OwnerDep) -> AsyncIterator[Upload]:
     """Yield the uploaded file of a multipart body, once the caller is known; its parts go to a temporary file."""
-    async with request.form(max_files=1, max_fields=8) as form:
+    try:
+        form = await request.form(max_files=1, max_fields=8)
+    except HTTPException as error:  # Starlette's, a 400 for a body that it can't take apart
+        raise InvalidInput(f"the body can't be read as multipart/form-data: {error.detail}") from error
+    try:
         yield _find_upload(form)
+    finally:
+        await form.close()
 
 
 BodyDep = Annotated[bytes, Depends(read_body)]

@@ -37,6 +37,7 @@ from rolekeeper.errors import (
     Unavailable,
 )
 from rolekeeper.room import lacks_room
+from rolekeeper.web.openapi import find_methods
 from rolekeeper.web.validation import request_items
 
 MEDIA_TYPE = "application/problem+json"
@@ -124,11 +125,16 @@ def install_error_handlers(app: FastAPI, answers: Mapping[type[Exception], Answe
         _log_failure(response.status_code, error)
         return response
 
+    methods_of = find_methods(app)
+
     async def answer_http(request: Request, error: Exception) -> Response:
         cause = error.__cause__
         if isinstance(cause, Exception) and isinstance(cause, tuple(answers)):
             return await answer_known(request, cause)
-        return _http_error(request, error)
+        response = _http_error(request, error)
+        if response.status_code == 405 and (methods := methods_of(request.url.path)):
+            response.headers["allow"] = ", ".join(sorted(methods))
+        return response
 
     for kind in answers:
         app.add_exception_handler(kind, answer_known)

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.routing import compile_path
 
 REFERENCE = "#/components/schemas/{model}"
+
+
+Methods = Callable[[str], frozenset[str]]
+
+
+def find_methods(app: FastAPI) -> Methods:
+    """Return what tells the documented methods of a path. Routes of one path are many, and none knows the others."""
+
+    @cache
+    def documented() -> list[tuple[re.Pattern[str], frozenset[str]]]:
+        paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
+        return [(compile_path(path)[0], frozenset(map(str.upper, calls))) for path, calls in paths.items()]
+
+    def methods_of(path: str) -> frozenset[str]:
+        return frozenset().union(*(methods for pattern, methods in documented() if pattern.fullmatch(path)))
+
+    return methods_of
 
 
 def document_models(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:

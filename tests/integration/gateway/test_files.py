@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
 from rolekeeper.suites.own import MAX_SUITE_BYTES
@@ -36,8 +37,19 @@ def test_missing_part(client: TestClient, store_dir: Path) -> None:
     problem = problem_of(client.post("/v1/files", data={"purpose": "fine-tune"}), 422)
     assert problem.errors[0].pointer == "/file"
     broken = client.post("/v1/files", content=b"x", headers={"content-type": "multipart/form-data; boundary=y"})
-    assert 400 <= broken.status_code < 500
+    assert "multipart/form-data" in problem_of(broken, 422).detail
+    many = client.post("/v1/files", files=[(str(number), (None, b"x")) for number in range(9)])
+    assert "Maximum number of fields is 8" in problem_of(many, 422).detail
     assert nothing_is_stored(client, store_dir)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/jobs", "GET, POST"), ("/v1/jobs/job_1", "DELETE, GET"), ("/v1/jobs/job_1/cancel", "POST")],
+)
+def test_allow_names_every_method_of_a_path(client: TestClient, path: str, methods: str) -> None:
+    refused = client.options(path)
+    assert (problem_of(refused, 405).error.code, refused.headers["allow"]) == ("method_not_allowed", methods)
 
 
 SUITE = b"prompt,part,category\nDo it,harmful,illicit\nHelp me,benign,none\n"
