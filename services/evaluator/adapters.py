@@ -20,6 +20,7 @@ from rolekeeper.errors import InvalidInput
 from rolekeeper.lm.load import LOAD_SECONDS, LoadedModel
 from rolekeeper.lm.whole import own_weights
 from rolekeeper.pulse import steady
+from services.evaluator.scratch import Scratch
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "MANIFEST.json"
 _MAX_TEXT = 1 << 20
@@ -99,11 +100,12 @@ class Adapter:
 
 
 class Adapters:
-    """Unpacks adapters of the artifact store into a temporary folder, and keeps the last one. Not thread-safe."""
+    """Unpacks adapters of the artifact store under `folder`, and keeps the last one. Not thread-safe."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, folder: Path | None = None) -> None:
         self._store = store
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = folder or Path(tempfile.gettempdir())
+        self._scratch: Scratch | None = None
         self._last: tuple[str, Adapter] | None = None
 
     def get(self, sha256: str) -> Adapter:
@@ -114,9 +116,9 @@ class Adapters:
             raise BadAdapter("adapter_sha256 must be 64 lower-case hexadecimal digits")
         path = self._store.path(sha256)
         self.close()
-        self._scratch = tempfile.TemporaryDirectory(prefix="rolekeeper-adapter-")
+        self._scratch = Scratch(self._folder)
         with steady(LOAD_SECONDS):  # a whole model is as large as the base model
-            adapter = unpack_adapter(path, sha256, Path(self._scratch.name))
+            adapter = unpack_adapter(path, sha256, self._scratch.folder)
         self._last = (sha256, adapter)
         return adapter
 
@@ -124,7 +126,7 @@ class Adapters:
         """Remove what was unpacked."""
         self._last = None
         if self._scratch is not None:
-            self._scratch.cleanup()
+            self._scratch.remove()
             self._scratch = None
 
 

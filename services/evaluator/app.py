@@ -24,6 +24,7 @@ from services.evaluator.judges import JudgeUnavailable, load_judges
 from services.evaluator.kept import KeptAnswers
 from services.evaluator.respond import Responder
 from services.evaluator.routes import Entrance, evaluator_router
+from services.evaluator.scratch import sweep
 from services.evaluator.settings import Settings
 from services.evaluator.suites.files import SuiteFiles
 from services.evaluator.suites.shelf import Suites
@@ -48,7 +49,9 @@ def create_app(settings: Settings) -> FastAPI:
     catalog = load_catalog(settings.models)
     models = ResidentModels(catalog, MAX_MODELS, settings.cache_dir)
     store = Store(settings.store_dir)
-    adapters = Adapters(store)
+    unpacked = settings.cache_dir / "unpacked"
+    sweep(unpacked)
+    adapters = Adapters(store, unpacked)
     suites = Suites(SuiteFiles(settings.suites_dir), store, trained_prompts(catalog))
     responder = Responder(models, adapters, KeptAnswers(settings.cache_dir / "answers"))
 
