@@ -1,0 +1,1 @@
+"""Faults against the whole stack while clients use it, and what must hold afterwards."""
