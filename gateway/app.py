@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.documents import DESCRIPTION, TAGS
@@ -28,9 +28,6 @@ ANSWERS: dict[type[Exception], Answer] = {
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
     PoolTimeout: UNAVAILABLE,
-    IntegrityError: Answer(
-        409, {"x-should-retry": "false"}, "what this names was deleted or changed meanwhile; look again", "conflict"
-    ),
     DataError: Answer(422, detail="a value can't be stored; send text without NUL characters", code="invalid_input"),
 }
 

@@ -140,7 +140,7 @@ class Commands:
         self._show_wish(job, "" if job.finished_at else "it stops at its next heartbeat")
 
     def delete(self, ids: list[str]) -> None:
-        """Delete jobs, characters and files, in this order, whatever the order that they are given in."""
+        """Delete what has these ids, the jobs first: a character can't go before them."""
         for resource_id in sorted(ids, key=lambda name: not name.startswith("job_")):
             deleted = self._session.client.delete(resource_id)
             if self._session.json:

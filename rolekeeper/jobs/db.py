@@ -31,6 +31,7 @@ class Database:
             connect_args={"connect_timeout": patience.for_handshake, "options": patience.options},
         )
         connect_patiently(self._engine, patience)
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def session(self) -> Session:
         """A session that connects when it is first used. Whoever opens it ends it: by `finish`, or by closing it."""
@@ -38,7 +39,7 @@ class Database:
 
     def look(self) -> Session:
         """A session without a transaction, for one read: it costs one message there and back, not three."""
-        return Session(self._engine.execution_options(isolation_level="AUTOCOMMIT"))
+        return Session(self._autocommit)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -14,10 +14,10 @@ from rolekeeper.contracts.deletion import Deleted
 from rolekeeper.contracts.jobs import TERMINAL, Status
 from rolekeeper.contracts.release import AuditAction
 from rolekeeper.errors import Conflict
-from rolekeeper.jobs import audit, erasures, repository
+from rolekeeper.jobs import audit, erasures
 from rolekeeper.jobs.audit import About
 from rolekeeper.jobs.keys import Caller
-from rolekeeper.jobs.repository import owned_row
+from rolekeeper.jobs.repository import lock_owned
 from rolekeeper.jobs.rows import ArtifactRow, CharacterRow, FileRow, JobRow
 
 NUM_NAMED = 3
@@ -33,15 +33,14 @@ class Deletion(NamedTuple):
 
 def delete_file(session: Session, by: Deletion, file_id: str) -> Deleted:
     """Delete an uploaded file. Characters and jobs keep what they took from it. Raises NotFound."""
-    row = owned_row(session, FileRow, by.caller.owner, file_id)
+    row = lock_owned(session, FileRow, by.caller.owner, file_id)
     session.delete(row)
     return _receipt(session, by, "file", file_id, [row.sha256])
 
 
 def delete_character(session: Session, by: Deletion, character_id: str) -> Deleted:
     """Delete a character and its dialogues. Raises NotFound, and Conflict while a job is there that names it."""
-    row = owned_row(session, CharacterRow, by.caller.owner, character_id)
-    session.refresh(row, with_for_update=True)  # no job can name it meanwhile
+    row = lock_owned(session, CharacterRow, by.caller.owner, character_id)
     of_it = select(JobRow.id).where(JobRow.character_id == character_id).order_by(JobRow.number)
     if jobs := session.scalars(of_it.limit(NUM_NAMED + 1)).all():
         named = ", ".join(jobs[:NUM_NAMED]) + (" and more" if len(jobs) > NUM_NAMED else "")
@@ -55,8 +54,7 @@ def delete_job(session: Session, by: Deletion, job_id: str) -> Deleted:
 
     Jobs that evaluated its adapter again keep theirs. Raises NotFound, and Conflict while it has not ended.
     """
-    owned_row(session, JobRow, by.caller.owner, job_id)
-    job = repository.lock_job(session, job_id)
+    job = lock_owned(session, JobRow, by.caller.owner, job_id)
     if Status(job.status) not in TERMINAL:
         raise Conflict(f"job {job_id} is still {job.status}; cancel it first, and delete it when it has stopped")
     made = session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.job_id == job_id)).all()

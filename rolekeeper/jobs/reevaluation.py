@@ -15,7 +15,7 @@ from rolekeeper.contracts.jobs import Job, StageName, Status
 from rolekeeper.contracts.problems import ErrorItem
 from rolekeeper.errors import Conflict, InvalidInput
 from rolekeeper.jobs import repository
-from rolekeeper.jobs.repository import owned_row
+from rolekeeper.jobs.repository import lock_owned
 from rolekeeper.jobs.rows import ArtifactRow, JobRow, StageRow
 
 MADE_BEFORE = {StageName.SCORE: ArtifactKind.SCORES, StageName.TRAIN: ArtifactKind.ADAPTER}
@@ -42,7 +42,7 @@ def evaluate_again(session: Session, owner: str, job_id: str, again: Again) -> J
         Conflict: it has no adapter yet.
         InvalidInput: other dialogues would be held out than were kept from its training.
     """
-    source = owned_row(session, JobRow, owner, job_id)
+    source = lock_owned(session, JobRow, owner, job_id)  # it can't be deleted before its artifacts are named again
     made = {stage: session.get(ArtifactRow, (job_id, kind.value)) for stage, kind in MADE_BEFORE.items()}
     if made[StageName.TRAIN] is None:
         raise Conflict(f"job {job_id} has no adapter: it is {source.status}; evaluate it again once it is trained")

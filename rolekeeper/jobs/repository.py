@@ -48,7 +48,16 @@ def owned_row(session: Session, table: type[Owned], owner: str, row_id: str) -> 
     Raises:
         NotFound: there is none, or it belongs to somebody else.
     """
-    row = session.get(table, row_id)
+    return _owned(table, owner, row_id, session.get(table, row_id))
+
+
+def lock_owned(session: Session, table: type[Owned], owner: str, row_id: str, only_keep: bool = False) -> Owned:
+    """The same, locked: nobody else changes or deletes it meanwhile; or nobody deletes it, with `only_keep`."""
+    row = session.get(table, row_id, with_for_update={"key_share": only_keep}, populate_existing=True)
+    return _owned(table, owner, row_id, row)
+
+
+def _owned(table: type[Owned], owner: str, row_id: str, row: Owned | None) -> Owned:
     if row is None or row.owner != owner:
         raise NotFound(f"no {table.__tablename__} with id {row_id!r}: check the id and that this key may see it")
     return row

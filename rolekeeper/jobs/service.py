@@ -16,7 +16,7 @@ from rolekeeper.contracts.jobs import TERMINAL, Job, JobCreate, Status
 from rolekeeper.contracts.problems import Page
 from rolekeeper.errors import Conflict, QuotaExceeded
 from rolekeeper.jobs import repository
-from rolekeeper.jobs.repository import owned_page, owned_row, to_page
+from rolekeeper.jobs.repository import lock_owned, owned_page, owned_row, to_page
 from rolekeeper.jobs.rows import CharacterRow, FileRow, JobRow, StageRow
 from rolekeeper.jobs.states import first_statuses
 
@@ -93,7 +93,7 @@ def create_job(
 
     `files` are the digests of what the method's options and the suites name, checked and in the artifact store.
     """
-    owned_row(session, CharacterRow, owner, new.character)
+    lock_owned(session, CharacterRow, owner, new.character, only_keep=True)
     limit = None if new.deadline_seconds is None else timedelta(seconds=new.deadline_seconds)
     row = JobRow(
         id=repository.new_id("job"),

@@ -56,10 +56,11 @@ class Sweeper:
             structlog.get_logger().warning("removed what was left of artifacts", num_files=num_left)
 
     def _erase(self, session: Session) -> None:
-        """Remove bytes whose rows were deleted. Those that were put again lately wait for the next round."""
+        """Remove bytes whose rows were deleted. Those that were put again lately wait as long as the others did."""
         due = erasures.due(session)
         named = erasures.named(session, due)
         erased = {digest for digest in due if digest not in named and self._store.erase(digest, KEEP_SECONDS)}
         erasures.forget(session, sorted(named | erased))
+        erasures.plan(session, sorted(set(due) - named - erased))
         if erased:
             structlog.get_logger().info("erased artifacts", num_files=len(erased))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,23 @@ def test_who_deleted_what_stays_in_the_audit_log(make_client: Callable[..., Test
     assert entries[0]["request_id"] == "the-deletion"
     assert entries[0]["key_id"] in client.headers["authorization"]
     problem_of(auditor.delete(f"/v1/jobs/{job}"), 403)
+
+
+def test_of_many_that_delete_at_once_one_does(client: TestClient) -> None:
+    job = create_job(client)
+    end(client, job)
+    file, character = upload(client, LINE).json()["id"], create_character(client)
+    for path in (f"/v1/files/{file}", f"/v1/characters/{character}", f"/v1/jobs/{job}"):
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(client.delete, [path] * 8))
+        assert sorted(answer.status_code for answer in answers) == [200] + [404] * 7
+
+
+def test_a_job_and_its_character_are_not_there_one_without_the_other(client: TestClient) -> None:
+    for _ in range(5):
+        character = create_character(client)
+        order = {"character": character, "base_model": "smollm2-135m"}
+        with ThreadPoolExecutor(2) as pool:
+            made = pool.submit(client.post, "/v1/jobs", json=order)
+            deleted = pool.submit(client.delete, f"/v1/characters/{character}")
+        assert (made.result().status_code, deleted.result().status_code) in [(202, 409), (404, 200)]
