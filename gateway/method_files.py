@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy.orm import Session
 
 from gateway.dialogues import Intake, Problems
+from gateway.doorway import outside
 from gateway.resources import Resources
 from rolekeeper.contracts.jobs import Method
 from rolekeeper.contracts.methods import FileOption
@@ -44,6 +45,7 @@ def _keep(session: Session, resources: Resources, owner: str, method: Method, op
     session.rollback()  # no connection waits while the file is read
     intake = Intake()
     with (
+        outside(),
         resources.readings.enter(owner, file.bytes),
         resources.store.publish() as writer,
         resources.store.path(file.sha256).open("rb") as source,

@@ -14,9 +14,9 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import SQLAlchemyError
 
 from rolekeeper.contracts.release import Scope
-from rolekeeper.jobs import repository
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.keys import find_callers
+from rolekeeper.jobs.versions import job_versions
 
 READERS = frozenset({Scope.WRITE_JOBS, Scope.APPROVE})
 
@@ -70,6 +70,6 @@ class Polls:
             callers = find_callers(session, {poll.key for poll in polls})
             readers = {key: caller.owner for key, caller in callers.items() if not caller.scopes.isdisjoint(READERS)}
             allowed = [poll for poll in polls if poll.key in readers]
-            versions = repository.job_versions(session, sorted({poll.job_id for poll in allowed}))
+            versions = job_versions(session, sorted({poll.job_id for poll in allowed}))
         keyed = ((poll, (readers[poll.key], poll.job_id)) for poll in allowed)
         return {poll: versions[wanted] for poll, wanted in keyed if wanted in versions}

@@ -32,7 +32,7 @@ from rolekeeper.contracts.evaluation import EvaluationOptions
 from rolekeeper.contracts.jobs import Job, JobCreate, Status
 from rolekeeper.contracts.problems import ErrorItem, Page
 from rolekeeper.errors import UnknownBaseModel
-from rolekeeper.jobs import deletion, pausing, service
+from rolekeeper.jobs import deletion, pausing, service, versions
 from rolekeeper.jobs.db import after_commit
 from rolekeeper.jobs.reevaluation import Again, evaluate_again
 from rolekeeper.lm.catalog import find_entry
@@ -125,7 +125,7 @@ def get_job(
 ) -> Job | Response:
     """Status, stages and progress. Poll it with If-None-Match: an unchanged job is a 304 without a body."""
     # The version is read first: at worst it is older than the body, and the next poll brings the body again.
-    headers = version_headers(service.job_version(session, owner, job_id))
+    headers = version_headers(versions.job_version(session, owner, job_id))
     if is_current(request, headers["etag"]):
         return not_modified(headers)
     response.headers.update(headers)

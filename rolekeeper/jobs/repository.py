@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, String, any_, bindparam, func, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.artifacts import Artifact, ArtifactKind
@@ -215,28 +213,6 @@ def _to_release(row: ReleaseRow | None) -> Release:
         reasons=tuple(check.sentence for check in outcome.reasons) if outcome else (),
         note=row.note,
     )
-
-
-def job_version(session: Session, owner: str, job_id: str) -> int:
-    """A number that grows whenever the job changes, or something is decided on its adapter. Raises NotFound."""
-    found = job_versions(session, [job_id]).get((owner, job_id))
-    return owned_row(session, JobRow, owner, job_id).version if found is None else found
-
-
-def job_versions(session: Session, job_ids: Sequence[str]) -> dict[tuple[str, str], int]:
-    """The versions of jobs, by their owner and id; those that are not there are left out."""
-    rows = session.execute(_versions(), {"ids": list(job_ids)})
-    return {(owner, job_id): version for owner, job_id, version in rows}
-
-
-@cache
-def _versions() -> Select[str, str, int]:
-    of_job = (ArtifactRow.job_id == JobRow.id) & (ArtifactRow.kind == ArtifactKind.ADAPTER)
-    of_adapter = (ReleaseRow.owner == JobRow.owner) & (ReleaseRow.adapter_sha256 == ArtifactRow.sha256)
-    version = JobRow.version + func.coalesce(ReleaseRow.version, 0)
-    query = select(JobRow.owner, JobRow.id, version).select_from(JobRow)
-    joined = query.outerjoin(ArtifactRow, of_job).outerjoin(ReleaseRow, of_adapter)
-    return joined.where(JobRow.id == any_(bindparam("ids", type_=ARRAY(String))))
 
 
 def events_after(session: Session, job_id: str, after: int, limit: int) -> Page[JobEvent]:

@@ -137,11 +137,6 @@ def get_job(session: Session, owner: str, job_id: str) -> Job:
     return repository.to_job(session, owned_row(session, JobRow, owner, job_id))
 
 
-def job_version(session: Session, owner: str, job_id: str) -> int:
-    """A number that grows whenever the job changes. Raises NotFound."""
-    return repository.job_version(session, owner, job_id)
-
-
 def list_jobs(session: Session, owner: str, after: str | None, limit: int) -> Page[Job]:
     """Jobs, newest first."""
     return to_page(owned_page(session, JobRow, owner, after, limit), lambda rows: repository.to_jobs(session, rows))

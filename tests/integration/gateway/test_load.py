@@ -19,7 +19,7 @@ from gateway.app import create_app
 from gateway.dialogues import Intake
 from gateway.doorway import Doorway
 from gateway.settings import Settings
-from rolekeeper.jobs import service
+from rolekeeper.jobs import versions
 from tests.integration.gateway.calls import LINE, PROFILE, create_job, problem_of
 from tests.integration.gateway.conftest import Gateway
 
@@ -83,14 +83,14 @@ def test_a_burst_is_answered_and_what_is_too_much_is_told_to_come_again(
 ) -> None:
     """One is inside and does not leave before all others were turned away."""
     path, entered, leave = f"/v1/jobs/{create_job(client)}", threading.Event(), threading.Event()
-    job_version = service.job_version
+    job_version = versions.job_version
 
     def look_slowly(*arguments: Any) -> int:
         entered.set()
         leave.wait(20)
         return job_version(*arguments)
 
-    monkeypatch.setattr(service, "job_version", look_slowly)
+    monkeypatch.setattr(versions, "job_version", look_slowly)
     object.__setattr__(app.state.resources, "doorway", Doorway(num_inside=1, max_wait_seconds=0.2))
     with TestClient(app, headers=dict(client.headers)) as crowded, ThreadPoolExecutor(8) as pool:
         first = pool.submit(crowded.get, path)

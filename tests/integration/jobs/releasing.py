@@ -7,7 +7,7 @@ from rolekeeper.contracts.gate import GateOutcome
 from rolekeeper.contracts.jobs import StageName
 from rolekeeper.contracts.release import AuditEntry, Release, ReleaseStatus, Scope
 from rolekeeper.errors import AdapterWithheld
-from rolekeeper.jobs import audit, reevaluation, releases, service
+from rolekeeper.jobs import audit, reevaluation, releases, versions
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.keys import Caller
 from tests.integration.jobs.conftest import OWNER, queue_job
@@ -65,4 +65,4 @@ def entries(database: Database, job_id: str | None = None) -> list[AuditEntry]:
 
 def version(database: Database, job_id: str) -> int:
     with database.transaction() as session:
-        return service.job_version(session, OWNER, job_id)
+        return versions.job_version(session, OWNER, job_id)

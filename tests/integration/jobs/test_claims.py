@@ -8,7 +8,7 @@ import pytest
 
 from rolekeeper.contracts.jobs import JobError, Progress, StageName, Status
 from rolekeeper.errors import ClaimLost
-from rolekeeper.jobs import claims, service, sweeps
+from rolekeeper.jobs import claims, service, sweeps, versions
 from rolekeeper.jobs.claims import Wish
 from rolekeeper.jobs.db import Database
 from rolekeeper.jobs.states import PIPELINE
@@ -65,13 +65,13 @@ def test_progress_is_seen_and_changes_the_version(database: Database) -> None:
     job_id = queue_job(database)
     held = must_take(database, job_id)
     with database.transaction() as session:
-        before = service.job_version(session, OWNER, job_id)
+        before = versions.job_version(session, OWNER, job_id)
         wish = claims.heartbeat(session, held, LEASE, Progress(done=1, total=2, unit="samples"))
     assert wish is Wish.GO_ON
     job = read(database, job_id)
     assert job.stages[0].progress == Progress(done=1, total=2, unit="samples")
     with database.transaction() as session:
-        assert service.job_version(session, OWNER, job_id) == before + 1
+        assert versions.job_version(session, OWNER, job_id) == before + 1
 
 
 def test_a_final_failure_fails_the_job_and_says_why(database: Database) -> None:

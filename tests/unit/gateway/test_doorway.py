@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
+from fastapi.concurrency import run_in_threadpool
 
-from gateway.doorway import Doorway
+from gateway.doorway import Doorway, outside
 from rolekeeper.errors import Unavailable
 
 
@@ -52,3 +54,37 @@ def test_a_place_is_given_back_whatever_happens_inside() -> None:
                     raise ValueError("inside")
 
     asyncio.run(run())
+
+
+def test_who_reads_a_file_leaves_its_place_to_others_and_comes_back() -> None:
+    async def run() -> list[str]:
+        doorway, told, read = Doorway(num_inside=1, max_wait_seconds=60), [], threading.Event()
+
+        def read_slowly() -> None:
+            with outside():
+                told.append("reads")
+                read.wait(20)
+            told.append("is back")
+
+        async def answer() -> None:
+            async with doorway.enter():
+                await run_in_threadpool(read_slowly)
+
+        reading = asyncio.create_task(answer())
+        while not told:
+            await asyncio.sleep(0.01)
+        async with doorway.enter():
+            told.append("another is inside")
+            read.set()
+            await asyncio.sleep(0.05)
+            told.append("and leaves")
+        await reading
+        async with doorway.enter():  # no place is lost
+            return told
+
+    assert asyncio.run(run()) == ["reads", "another is inside", "and leaves", "is back"]
+
+
+def test_who_has_no_place_is_outside_already() -> None:
+    with outside():
+        pass
