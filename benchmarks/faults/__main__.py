@@ -19,7 +19,7 @@ from random import Random
 
 from benchmarks.faults.checker import check
 from benchmarks.faults.clients import Backend, History, is_over
-from benchmarks.faults.nemesis import Target, faults, is_up, revive
+from benchmarks.faults.nemesis import Target, faults, revive
 from benchmarks.processor import processor_name
 from local.failures import StackFailed
 from local.plan import make_plan
@@ -129,7 +129,7 @@ def wait_for_quiet(stack: Stack, history: History) -> float | None:
         while time.monotonic() - started < QUIET_SECONDS:
             revive(stack)
             try:
-                if is_up(stack) and is_over(client, history):
+                if is_over(client, history):
                     return round(time.monotonic() - started, 1)
             except RolekeeperError:
                 pass  # it is not up yet

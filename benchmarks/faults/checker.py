@@ -32,7 +32,7 @@ WITHOUT = """
     where job.status = 'succeeded'
     and not exists (select from artifact where artifact.job_id = job.id and artifact.kind = kinds.kind)
 """
-ENDED = "select id from job where status in ('succeeded', 'failed', 'cancelled')"
+GOING = "select id from job where status not in ('succeeded', 'failed', 'cancelled')"
 JOBS = "select id, status, error from job"
 HELD = "select job_id, name, worker from stage where status = 'running'"
 
@@ -42,14 +42,14 @@ def check(database_url: str, state: Path, history: History) -> list[Finding]:
     engine = create_engine(database_url)
     with engine.connect() as connection:
         rows = [*_jobs(connection, history), *_stages(connection), *_artifacts(connection, state / "store")]
-        ended = set(connection.scalars(text(ENDED)))
+        going = set(connection.scalars(text(GOING)))
     engine.dispose()
-    return [*rows, *_files(state, ended), *_chain(database_url)]
+    return [*rows, *_files(state, going), *_chain(database_url)]
 
 
 def _jobs(connection: Connection, history: History) -> Iterator[Finding]:
     found = {job_id: (status, error) for job_id, status, error in connection.execute(text(JOBS))}
-    for job_id in sorted(history.jobs - history.deleted - set(found)):
+    for job_id in sorted(history.jobs - history.asked_to_delete - set(found)):
         yield "lost", f"{job_id} was acknowledged and is not there"
     for job_id, (status, error) in found.items():
         if status not in ("succeeded", "cancelled"):
@@ -79,13 +79,16 @@ def _artifacts(connection: Connection, store: Path) -> Iterator[Finding]:
             yield "torn", f"{kind} of {job_id} is not in the store"
 
 
-def _files(state: Path, ended: set[str]) -> Iterator[Finding]:
+def _files(state: Path, going: set[str]) -> Iterator[Finding]:
     for path in (state / "store" / "sha256").glob("*/*"):
         if hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
             yield "torn", f"{path.name} has other bytes"
     for folder in (state / "work").glob("job_*"):
-        if folder.name in ended:
-            yield "leaked", f"{folder.name} has ended and left {sorted(path.name for path in folder.iterdir())}"
+        if folder.name not in going:
+            yield (
+                "leaked",
+                f"{folder.name} has ended or was deleted, and left {sorted(path.name for path in folder.iterdir())}",
+            )
 
 
 def _chain(database_url: str) -> Iterator[Finding]:

@@ -21,10 +21,12 @@ RETRY_SECONDS = 0.5
 
 @dataclass
 class History:
-    """What the API acknowledged: jobs, those that were asked to be cancelled, and those that were deleted."""
+    """What the API acknowledged: jobs, and those that were deleted; and what it was asked for, which may get through
+    though the answer does not: to cancel and to delete."""
 
     jobs: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
+    asked_to_delete: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,13 +68,10 @@ class Backend(threading.Thread):
         elif wish == "pause":
             self._client.pause(job.id)
             time.sleep(self._dice.uniform(0, 3))
-        if wish == "pause":
             self._persist_resume(job.id)
         ended = self._wait(job.id, None)
         if wish == "delete" and ended is not None:
-            self._client.delete(job.id)
-            with self._history.lock:
-                self._history.deleted.add(job.id)
+            self._delete(job.id)
 
     def _order(self) -> JobCreate:
         return JobCreate(
@@ -88,6 +87,13 @@ class Backend(threading.Thread):
         with self._history.lock:
             self._history.cancelled.add(job_id)
         self._client.cancel(job_id)
+
+    def _delete(self, job_id: str) -> None:
+        with self._history.lock:
+            self._history.asked_to_delete.add(job_id)
+        self._client.delete(job_id)
+        with self._history.lock:
+            self._history.deleted.add(job_id)
 
     def _persist_resume(self, job_id: str) -> None:
         while True:
@@ -125,4 +131,4 @@ def is_over(client: Client, history: History) -> bool:
     for job in jobs:
         if job.status == Status.PAUSED or job.pause_requested:
             client.resume(job.id)
-    return all(job.status in TERMINAL for job in jobs) and len(jobs) >= len(history.jobs - history.deleted)
+    return all(job.status in TERMINAL for job in jobs) and len(jobs) >= len(history.jobs - history.asked_to_delete)

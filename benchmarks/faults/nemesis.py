@@ -14,7 +14,6 @@ import redis
 from local.postgres import Postgres
 from local.redis_server import RedisServer
 from local.stack import Stack
-from rolekeeper.client.client import Client
 
 
 class Target(NamedTuple):
@@ -134,14 +133,6 @@ def revive(stack: Stack) -> None:
     for process in stack.processes.values():
         if not process.is_alive:
             process.restart()
-
-
-def is_up(stack: Stack) -> bool:
-    """Whether the API answers, and knows its database."""
-    with contextlib.suppress(Exception), Client(stack.plan.url, stack.api_key, timeout=5.0) as client:
-        next(iter(client.jobs(1)), None)
-        return True
-    return False
 
 
 def _programs(stack: Stack) -> list[psutil.Process]:

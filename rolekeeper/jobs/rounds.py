@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 
-def start_rounds(name: str, work: Callable[[], None], seconds: float) -> threading.Thread:
+def start_rounds(name: str, work: Callable[[], None], seconds: float) -> None:
     """Do `work` every `seconds`, for as long as the process lives. Whatever goes wrong delays it to the next round."""
     pause = threading.Event()
 
@@ -17,9 +17,7 @@ def start_rounds(name: str, work: Callable[[], None], seconds: float) -> threadi
         while not pause.wait(seconds):
             do_round(name, work)
 
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=run, name=name, daemon=True).start()
 
 
 def do_round(name: str, work: Callable[[], None]) -> None:

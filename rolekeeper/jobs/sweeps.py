@@ -10,9 +10,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from rolekeeper.contracts.jobs import TERMINAL, JobError, StageName, Status
+from rolekeeper.contracts.release import AuditAction
 from rolekeeper.jobs import repository
 from rolekeeper.jobs.claims import deadline_error, fail_row, is_overdue, requeue_row
-from rolekeeper.jobs.rows import JobRow, StageRow
+from rolekeeper.jobs.rows import AuditRow, JobRow, StageRow
 
 BATCH = 100
 
@@ -66,9 +67,11 @@ def end_overdue(session: Session, job_id: str) -> None:
 
 
 def ended(session: Session, job_ids: Sequence[str]) -> dict[str, bool]:
-    """Whether each of these jobs has ended. Those that are not there, because they were deleted, are left out."""
+    """Whether each of these jobs has ended. Those that were never here are left out; of deleted ones the log tells."""
     rows = session.execute(select(JobRow.id, JobRow.status).where(JobRow.id.in_(job_ids)))
-    return {job_id: Status(status) in TERMINAL for job_id, status in rows}
+    gone = select(AuditRow.job_id).where(AuditRow.job_id.in_(job_ids), AuditRow.action == AuditAction.DELETED)
+    deleted = {job_id: True for job_id in session.scalars(gone) if job_id is not None}
+    return deleted | {job_id: Status(status) in TERMINAL for job_id, status in rows}
 
 
 def due_hints(

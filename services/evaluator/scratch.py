@@ -32,14 +32,15 @@ class Scratch:
 
 def sweep(parent: Path) -> int:
     """Remove the folders of processes that were killed; those of others who share `parent` stay. Returns how many."""
-    old = time.time() - YOUNG_SECONDS
-    return sum(_remove_if_left(folder) for folder in parent.glob(f"{PREFIX}*") if folder.stat().st_mtime < old)
+    return sum(_remove_if_left(folder) for folder in parent.glob(f"{PREFIX}*"))
 
 
 def _remove_if_left(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # it is held, or another sweep was here first
         descriptor = os.open(folder, os.O_RDONLY)
         try:
+            if os.fstat(descriptor).st_mtime > time.time() - YOUNG_SECONDS:
+                return False
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)
             return True

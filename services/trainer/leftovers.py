@@ -20,7 +20,10 @@ _JOB = re.compile("job_[0-9a-f]{24}")
 
 
 class Leftovers:
-    """Removes the folders of jobs that have ended or were deleted. Those of jobs that wait or are paused stay."""
+    """Removes the folders of jobs that have ended or were deleted. Those of jobs that wait or are paused stay.
+
+    So do those of jobs that the database never knew, for a day.
+    """
 
     def __init__(self, work_dir: Path, database: Database) -> None:
         self._work_dir = work_dir
@@ -34,7 +37,7 @@ class Leftovers:
         with self._database.transaction() as session:
             found = sweeps.ended(session, list(folders))
         for job_id, folder in folders.items():
-            if found.get(job_id, _is_old(folder)):
+            if found[job_id] if job_id in found else _is_old(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 structlog.get_logger().info("removed what a job left", job_id=job_id)
 

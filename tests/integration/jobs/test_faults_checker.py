@@ -64,6 +64,7 @@ def test_nothing_is_found_where_nothing_is_wrong(sound: Planted, database_url: s
     ("statement", "kind"),
     [
         ("delete from job where id = :job", "lost"),
+        ("delete from job", "lost"),
         ("update job set status = 'failed' where id = :job", "lost"),
         ("update job set status = 'cancelled' where id = :job", "lost"),
         ("delete from artifact where kind = 'report' and job_id = :job", "lost"),
