@@ -101,3 +101,12 @@ def test_what_is_planted_in_folders_is_found(sound: Planted, database_url: str) 
 def test_a_deleted_job_that_is_there_is_found(sound: Planted, database_url: str) -> None:
     sound[2].deleted.add(sound[3])
     assert kinds(sound, database_url) == {"leaked"}
+
+
+def test_a_deletion_whose_answer_was_lost_is_no_finding_and_what_it_left_is(sound: Planted, database_url: str) -> None:
+    _, state, history, job_id = sound
+    history.asked_to_delete.add(job_id)
+    execute(sound, "delete from job where id = :job")
+    assert kinds(sound, database_url) == set()
+    (state / "work" / job_id).mkdir(parents=True)
+    assert kinds(sound, database_url) == {"leaked"}
