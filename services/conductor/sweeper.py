@@ -57,7 +57,8 @@ class Sweeper:
 
     def _erase(self, session: Session) -> None:
         """Remove bytes whose rows were deleted. Those that were put again lately wait as long as the others did."""
-        due = erasures.due(session)
+        if not (due := erasures.due(session)):
+            return
         named = erasures.named(session, due)
         erased = {digest for digest in due if digest not in named and self._store.erase(digest, KEEP_SECONDS)}
         erasures.forget(session, sorted(named | erased))
